@@ -1,0 +1,155 @@
+"""Every object key of a repository is built and parsed here, and nowhere else.
+
+::
+
+    repository.json
+    topics/<topic>/<topic_id>/<captured_at_ms>.json
+    l0/<day>/<hour>/<sealed_at_ms>-<writer>-<sequence>.seg
+    index/l0/<day>/<hhmm>-<writer>.idx             one slot of ten minutes
+    index/l0/<day>/day-<writer>.idx                a whole day
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from mirror.errors import DamageError
+
+__all__ = [
+    "LEVEL_0_PREFIX",
+    "REPOSITORY_KEY",
+    "ROLLUP_PREFIX",
+    "SLOT_MS",
+    "TOPICS_PREFIX",
+    "RollupKey",
+    "SegmentKey",
+    "TopicKey",
+    "day_of",
+    "format_rollup_key",
+    "format_segment_key",
+    "format_topic_key",
+    "parse_rollup_key",
+    "parse_segment_key",
+    "parse_topic_key",
+    "segment_prefix",
+    "slot_start_ms",
+]
+
+REPOSITORY_KEY = "repository.json"
+TOPICS_PREFIX = "topics/"
+LEVEL_0_PREFIX = "l0/"
+ROLLUP_PREFIX = "index/l0/"
+SLOT_MS = 10 * 60 * 1000
+DAY_MS = 24 * 60 * 60 * 1000
+
+_SEGMENT = re.compile(r"l0/(\d{4}-\d\d-\d\d)/(\d\d)/(\d{13})-([0-9a-z]{1,32})-(\d{10})\.seg")
+_TOPIC = re.compile(r"topics/([A-Za-z0-9._-]{1,249})/([A-Za-z0-9_-]{22})/(\d{13})\.json")
+_ROLLUP = re.compile(r"index/l0/(\d{4}-\d\d-\d\d)/(day|\d{4})-([0-9a-z]{1,32})\.idx")
+
+
+class SegmentKey(NamedTuple):
+    """Level 0: sorts by time, unique per writer."""
+
+    sealed_at_ms: int
+    writer: str
+    sequence: int
+
+
+class TopicKey(NamedTuple):
+    """One capture of one incarnation of a topic."""
+
+    topic: str
+    topic_id: str
+    captured_at_ms: int
+
+
+class RollupKey(NamedTuple):
+    """A roll-up of the level-0 objects named in ``[start_ms, start_ms + length_ms)``."""
+
+    start_ms: int
+    length_ms: int
+    writer: str
+
+
+def _utc(timestamp_ms: int) -> datetime:
+    return datetime.fromtimestamp(timestamp_ms // 1000, tz=UTC)
+
+
+def day_of(timestamp_ms: int) -> str:
+    """The UTC day as ``YYYY-MM-DD``."""
+    return _utc(timestamp_ms).strftime("%Y-%m-%d")
+
+
+def day_start_ms(day: str) -> int:
+    """The first millisecond of a UTC day."""
+    return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def slot_start_ms(timestamp_ms: int) -> int:
+    """The first millisecond of the ten-minute slot."""
+    return timestamp_ms - timestamp_ms % SLOT_MS
+
+
+def segment_prefix(timestamp_ms: int) -> str:
+    """The folder of level-0 objects sealed in that hour."""
+    return f"{LEVEL_0_PREFIX}{_utc(timestamp_ms).strftime('%Y-%m-%d/%H')}/"
+
+
+def format_segment_key(key: SegmentKey) -> str:
+    """The object key of a level-0 segment."""
+    return f"{segment_prefix(key.sealed_at_ms)}{key.sealed_at_ms:013d}-{key.writer}-{key.sequence:010d}.seg"
+
+
+def parse_segment_key(key: str) -> SegmentKey:
+    """The inverse of :func:`format_segment_key`.
+
+    Raises:
+        DamageError: not the key of a level-0 segment, or in another hour's folder than its name says.
+    """
+    match = _SEGMENT.fullmatch(key)
+    if match:
+        parsed = SegmentKey(int(match[3]), match[4], int(match[5]))
+        if format_segment_key(parsed) == key:
+            return parsed
+    raise DamageError(f"object {key} is not named as a level-0 segment", hint="remove or move it: mirror never wrote it")
+
+
+def format_topic_key(key: TopicKey) -> str:
+    """The object key of a topic object."""
+    return f"{TOPICS_PREFIX}{key.topic}/{key.topic_id}/{key.captured_at_ms:013d}.json"
+
+
+def parse_topic_key(key: str) -> TopicKey:
+    """The inverse of :func:`format_topic_key`.
+
+    Raises:
+        DamageError: not the key of a topic object.
+    """
+    match = _TOPIC.fullmatch(key)
+    if not match:
+        raise DamageError(f"object {key} is not named as a topic object", hint="remove or move it: mirror never wrote it")
+    return TopicKey(match[1], match[2], int(match[3]))
+
+
+def format_rollup_key(key: RollupKey) -> str:
+    """The object key of a roll-up."""
+    span = "day" if key.length_ms == DAY_MS else _utc(key.start_ms).strftime("%H%M")
+    return f"{ROLLUP_PREFIX}{day_of(key.start_ms)}/{span}-{key.writer}.idx"
+
+
+def parse_rollup_key(key: str) -> RollupKey:
+    """The inverse of :func:`format_rollup_key`.
+
+    Raises:
+        DamageError: not the key of a roll-up.
+    """
+    match = _ROLLUP.fullmatch(key)
+    if match:
+        start_ms = day_start_ms(match[1])
+        if match[2] == "day":
+            return RollupKey(start_ms, DAY_MS, match[3])
+        start_ms += (int(match[2][:2]) * 60 + int(match[2][2:])) * 60_000
+        parsed = RollupKey(start_ms, SLOT_MS, match[3])
+        if format_rollup_key(parsed) == key and start_ms % SLOT_MS == 0:
+            return parsed
+    raise DamageError(f"object {key} is not named as a roll-up", hint="remove it: roll-ups are caches")

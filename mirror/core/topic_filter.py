@@ -1,0 +1,106 @@
+"""Which topics are backed up: a pure function of a name and the user's rules.
+
+Exclusion wins over inclusion, whatever is more specific. ``__*`` and the mirror's own topics are always excluded; everything else only
+by a rule of the user, and every decision names its rule.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+__all__ = ["Decision", "TopicFilter", "problem_of_glob", "problem_of_regex"]
+
+_LONGEST_TOPIC = 249  # Kafka's own limit
+_GLOB = re.compile(r"[A-Za-z0-9._\-*?\[\]!]+", re.ASCII)
+
+_Rules = tuple[tuple["re.Pattern[str]", str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Whether a topic is backed up, and by which rule, in words for a person."""
+
+    selected: bool
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicFilter:
+    """The rules of one worker.
+
+    ``include`` and ``exclude`` are literals or globs (``*``, ``?``, ``[seq]``, case matters); the ``_regex`` ones are matched against the
+    whole name. ``own_prefix`` and ``own_topics`` name the mirror's own topics; an empty prefix matches nothing.
+
+    Raises:
+        ValueError: a pattern does not compile, or can never match a topic; names it and says why.
+    """
+
+    include: tuple[str, ...] = ("*",)
+    include_regex: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    exclude_regex: tuple[str, ...] = ()
+    own_prefix: str = ""
+    own_topics: frozenset[str] = frozenset()
+    _include_rules: _Rules = field(init=False, repr=False, compare=False)
+    _exclude_rules: _Rules = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        include = _compile(self.include, self.include_regex, "topics", "topics_regex")
+        exclude = _compile(self.exclude, self.exclude_regex, "exclude", "exclude_regex")
+        object.__setattr__(self, "_include_rules", include)
+        object.__setattr__(self, "_exclude_rules", exclude)
+
+    def decide(self, topic: str) -> Decision:
+        """Whether to back up this topic, and why."""
+        if topic.startswith("__"):
+            return Decision(selected=False, rule=f"internal topic {topic}")
+        if topic in self.own_topics or (self.own_prefix and topic.startswith(self.own_prefix)):
+            return Decision(selected=False, rule=f"the mirror's own topic {topic}")
+        for pattern, rule in self._exclude_rules:
+            if pattern.fullmatch(topic):
+                return Decision(selected=False, rule=f"excluded by rule {rule}")
+        for pattern, rule in self._include_rules:
+            if pattern.fullmatch(topic):
+                return Decision(selected=True, rule=f"included by rule {rule}")
+        return Decision(selected=False, rule="not matched by any include rule")
+
+    def select(self, topics: Iterable[str]) -> list[str]:
+        """The topics to back up, sorted."""
+        return sorted(topic for topic in topics if self.decide(topic).selected)
+
+
+def problem_of_glob(pattern: str) -> str | None:
+    """Why this literal or glob can never match a topic name, or None."""
+    if not pattern:
+        return "it is empty"
+    if not _GLOB.fullmatch(pattern):
+        wrong = next(char for char in pattern if not _GLOB.fullmatch(char))
+        return f"no topic name holds {wrong!r}; a regular expression belongs in the _regex setting"
+    if len(pattern.replace("*", "")) > _LONGEST_TOPIC and "[" not in pattern:
+        return f"a topic name has at most {_LONGEST_TOPIC} characters"
+    return None
+
+
+def problem_of_regex(pattern: str) -> str | None:
+    """Why this regular expression cannot be used, or None."""
+    if not pattern:
+        return "it is empty"
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
+    return None
+
+
+def _compile(globs: tuple[str, ...], regexes: tuple[str, ...], globs_name: str, regexes_name: str) -> _Rules:
+    rules: list[tuple[re.Pattern[str], str]] = []
+    for glob in globs:
+        if problem := problem_of_glob(glob):
+            raise ValueError(f"{globs_name}={glob!r}: {problem}")
+        rules.append((re.compile(fnmatch.translate(glob)), f"{globs_name}={glob!r}"))
+    for regex in regexes:
+        if problem := problem_of_regex(regex):
+            raise ValueError(f"{regexes_name}={regex!r}: {problem}")
+        rules.append((re.compile(regex), f"{regexes_name}={regex!r}"))
+    return tuple(rules)
