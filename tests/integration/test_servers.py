@@ -1,0 +1,153 @@
+"""The servers of the stack do what the other tests rely on."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from minio.error import S3Error
+
+from tests.servers.errors import StackError
+from tests.servers.guard import start_ticks
+from tests.servers.kafka import KafkaCluster, kafka_tool
+from tests.servers.minio import MinioServer
+from tests.servers.process import ServerProcess
+
+
+def _produce(bootstrap: str, topic: str, value: bytes) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+    errors: list[object] = []
+    producer.produce(topic, value, partition=0, on_delivery=lambda error, _: errors.append(error))
+    assert producer.flush(20) == 0
+    assert errors == [None]
+
+
+def _consume(bootstrap: str, topic: str, count: int) -> list[bytes]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "t", "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    try:
+        return [message.value() for message in consumer.consume(count, timeout=20)]
+    finally:
+        consumer.close()
+
+
+def test_a_record_comes_back(kafka: KafkaCluster, topic: Callable[..., str]) -> None:
+    """What was produced to the shared broker is consumed from it."""
+    name = topic(partitions=2, retention_ms="-1")
+    _produce(kafka.bootstrap, name, b"one")
+    assert _consume(kafka.bootstrap, name, 1) == [b"one"]
+
+
+def test_kafkas_own_tools_run(kafka: KafkaCluster, topic: Callable[..., str]) -> None:
+    """Classes of kafka-tools can be run against the broker."""
+    name = topic()
+    args = ["--topic", name, "--num-records", "1000", "--record-size", "80", "--throughput", "-1"]
+    printed = kafka_tool(
+        "org.apache.kafka.tools.ProducerPerformance", *args, "--producer-props", f"bootstrap.servers={kafka.bootstrap}"
+    )
+    assert "1000 records sent" in printed
+
+
+def test_killed_kafka_keeps_its_data(new_kafka: Callable[..., KafkaCluster]) -> None:
+    """kill -9 and start again: same address, same records."""
+    cluster = new_kafka()
+    _produce(cluster.bootstrap, "t", b"kept")
+    before = cluster.bootstrap
+    cluster.kill()
+    cluster.start()
+    assert cluster.bootstrap == before
+    assert _consume(cluster.bootstrap, "t", 1) == [b"kept"]
+
+
+def test_three_brokers_survive_one(new_kafka: Callable[..., KafkaCluster]) -> None:
+    """With one of three brokers dead, acks=all still succeeds; the dead one comes back."""
+    cluster = new_kafka(3)
+    _produce(cluster.bootstrap, "t", b"three")
+    cluster.brokers[0].kill()
+    _produce(cluster.bootstrap, "t", b"two")
+    cluster.brokers[0].start()
+    assert _consume(cluster.bootstrap, "t", 2) == [b"three", b"two"]
+
+
+def test_killed_minio_keeps_its_objects(new_minio: Callable[..., MinioServer]) -> None:
+    """kill -9 and start again: same endpoint, same objects."""
+    server = new_minio()
+    server.make_bucket("kept")
+    server.client().put_object("kept", "name", io.BytesIO(b"bytes"), 5)
+    server.kill()
+    server.start()
+    assert server.client().get_object("kept", "name").read() == b"bytes"
+
+
+def test_a_user_has_only_the_rights_of_its_policy(minio: MinioServer, bucket: str) -> None:
+    """A user allowed to put cannot delete."""
+    statement = {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [f"arn:aws:s3:::{bucket}/*"]}
+    secret_key = minio.create_user("putter", {"Version": "2012-10-17", "Statement": [statement]})
+    client = minio.client_of("putter", secret_key)
+    client.put_object(bucket, "name", io.BytesIO(b"x"), 1)
+    with pytest.raises(S3Error) as refused:
+        client.remove_object(bucket, "name")
+    assert refused.value.code == "AccessDenied"
+
+
+def _sleeper(folder: Path) -> ServerProcess:
+    return ServerProcess("sleeper", ["sleep", "300"], log_path=folder / "log")
+
+
+def test_a_paused_process_can_be_stopped(tmp_path: Path) -> None:
+    """TERM reaches a frozen server too."""
+    server = _sleeper(tmp_path)
+    server.start()
+    pid = server.pid
+    server.pause()
+    server.stop()
+    assert start_ticks(pid) is None
+    assert not server.is_running
+
+
+def test_a_server_that_ends_is_an_error_with_its_log(tmp_path: Path) -> None:
+    """The end of the log is in the message."""
+    server = ServerProcess("short", ["/bin/sh", "-c", "echo no room; exit 3"], log_path=tmp_path / "log")
+    server.start()
+    with pytest.raises(StackError, match=r"ended with 3(.|\n)*no room"):
+        _until_error(server)
+
+
+def _until_error(server: ServerProcess) -> None:
+    for _ in range(200):
+        server.require_alive()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("thread", [False, True], ids=["main-thread", "other-thread"])
+def test_no_server_outlives_its_python(tmp_path: Path, thread: bool) -> None:
+    """kill -9 of the process that started a server ends that server, and the end of a *thread* does not."""
+    script = f"""
+import sys, threading, time, pathlib
+from tests.servers.process import ServerProcess
+server = ServerProcess("sleeper", ["sleep", "300"], log_path=pathlib.Path({str(tmp_path / "log")!r}))
+if {thread}:
+    starter = threading.Thread(target=server.start); starter.start(); starter.join()
+else:
+    server.start()
+time.sleep(0.3)
+print(server.pid, flush=True)
+time.sleep(300)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    assert start_ticks(pid) is not None
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.communicate()
+    for _ in range(200):
+        if start_ticks(pid) is None:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"process {pid} outlived its parent")
