@@ -1,7 +1,7 @@
 """Which topics are backed up: a pure function of a name and the user's rules.
 
-Exclusion wins over inclusion, whatever is more specific. ``__*`` and the mirror's own topics are always excluded; everything else only
-by a rule of the user, and every decision names its rule.
+Exclusion wins over inclusion, whatever is more specific. ``__*`` and the mirror's own topics are always excluded;
+everything else only by a rule of the user, and every decision names its rule.
 """
 
 import fnmatch
@@ -29,8 +29,9 @@ class Decision:
 class TopicFilter:
     """The rules of one worker.
 
-    ``include`` and ``exclude`` are literals or globs (``*``, ``?``, ``[seq]``, case matters); the ``_regex`` ones are matched against the
-    whole name. ``own_prefix`` and ``own_topics`` name the mirror's own topics; an empty prefix matches nothing.
+    ``include`` and ``exclude`` are literals or globs (``*``, ``?``, ``[seq]``, case matters); the ``_regex`` ones are
+    matched against the whole name. ``own_prefix`` and ``own_topics`` name the mirror's own topics; an empty prefix
+    matches nothing.
 
     Raises:
         ValueError: a pattern does not compile, or can never match a topic; names it and says why.
