@@ -48,7 +48,15 @@ def unpack(codec: int, body: bytes | memoryview, *, limit_bytes: int = UNPACK_LI
         return _UNPACKERS[codec](body, limit_bytes)
     except BatchDamageError:
         raise
-    except (cramjam.DecompressionError, zstandard.ZstdError, zlib.error, struct.error, ValueError, OSError, EOFError) as error:
+    except (
+        cramjam.DecompressionError,
+        zstandard.ZstdError,
+        zlib.error,
+        struct.error,
+        ValueError,
+        OSError,
+        EOFError,
+    ) as error:
         raise BatchDamageError(f"record batch body is not valid {CODEC_NAMES[codec]}: {error}") from error
 
 

@@ -111,7 +111,9 @@ def parse_segment_key(key: str) -> SegmentKey:
         parsed = SegmentKey(int(match[3]), match[4], int(match[5]))
         if format_segment_key(parsed) == key:
             return parsed
-    raise DamageError(f"object {key} is not named as a level-0 segment", hint="remove or move it: mirror never wrote it")
+    raise DamageError(
+        f"object {key} is not named as a level-0 segment", hint="remove or move it: mirror never wrote it"
+    )
 
 
 def format_topic_key(key: TopicKey) -> str:
@@ -127,7 +129,9 @@ def parse_topic_key(key: str) -> TopicKey:
     """
     match = _TOPIC.fullmatch(key)
     if not match:
-        raise DamageError(f"object {key} is not named as a topic object", hint="remove or move it: mirror never wrote it")
+        raise DamageError(
+            f"object {key} is not named as a topic object", hint="remove or move it: mirror never wrote it"
+        )
     return TopicKey(match[1], match[2], int(match[3]))
 
 

@@ -135,7 +135,9 @@ def read_header(buffer: bytes | memoryview, position: int = 0) -> BatchHeader:
         UnsupportedFormatError: the magic byte is not 2.
     """
     if len(buffer) - position < HEADER_BYTES:
-        raise BatchDamageError(f"record batch header truncated: {max(0, len(buffer) - position)} of {HEADER_BYTES} bytes")
+        raise BatchDamageError(
+            f"record batch header truncated: {max(0, len(buffer) - position)} of {HEADER_BYTES} bytes"
+        )
     header = BatchHeader._make(HEADER.unpack_from(buffer, position))
     _check_shape(header.base_offset, header.length, header.magic, header.last_offset_delta, header.record_count)
     return header
@@ -219,7 +221,9 @@ def scan_batches(buffer: bytes | memoryview, *, check_crc: bool = True, allow_pa
         positions.append(position)
         position = following
     if position != size and not allow_partial:
-        raise BatchDamageError(f"{size - position} bytes after the last whole batch: the run is truncated or its lengths are damaged")
+        raise BatchDamageError(
+            f"{size - position} bytes after the last whole batch: the run is truncated or its lengths are damaged"
+        )
     starts = np.array(positions, dtype=np.int64)
     raw = np.frombuffer(view, dtype=np.uint8)
     if len(starts):

@@ -2,7 +2,8 @@
 
 Record (Kafka ``DefaultRecord``; all integers zigzag varints)::
 
-    length  attributes:int8  timestamp_delta  offset_delta  key_length key  value_length value  header_count [key_length key value_length value]…
+    length  attributes:int8  timestamp_delta  offset_delta  key_length key  value_length value
+    header_count [key_length key value_length value]…
 
 A length of −1 is null. Re-encoding keeps everything after ``offset_delta`` as raw bytes: keys, values and headers are never taken apart.
 """
@@ -76,7 +77,9 @@ def iterate_records(header: BatchHeader, records: bytes | memoryview) -> Iterato
         timestamp_delta, position = read_varint(view, position + 1)
         offset_delta, position = read_varint(view, position)
         if not previous_delta < offset_delta <= header.last_offset_delta or position > following:
-            raise BatchDamageError(f"record of batch {header.base_offset} has offset delta {offset_delta} out of order or range")
+            raise BatchDamageError(
+                f"record of batch {header.base_offset} has offset delta {offset_delta} out of order or range"
+            )
         previous_delta = offset_delta
         timestamp_ms = header.base_timestamp + timestamp_delta if fixed_time is None else fixed_time
         yield RawRecord(header.base_offset + offset_delta, timestamp_ms, attributes, view[position:following])

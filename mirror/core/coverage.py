@@ -1,0 +1,257 @@
+"""Coverage: what of a partition is stored, lost for a named reason, or missing; and which run to read for each offset.
+
+Invariants:
+
+- *Each offset once.* Overlapping copies are harmless, since within one incarnation a committed offset has one content for ever. For every
+  offset exactly one run is chosen: the highest level, then the one sealed first (compaction may have emptied what was fetched later).
+- *Forks.* Bytes at or after a fork's offset whose leader epoch is at most the fork's are the cut tail of a truncated log: never chosen.
+- *Gaps* count only where no run covers.
+- *A position is the end of contiguous coverage*, never a maximum.
+"""
+
+from bisect import bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from mirror.core.positions import OffsetRange, PartitionId
+from mirror.core.segment.index import ForkEntry, GapEntry, RunEntry, SegmentIndex, StartEntry
+
+__all__ = ["CoveredRun", "NamedGap", "PartitionCoverage", "build_coverage", "by_topic", "cover_partition"]
+
+
+@dataclass(frozen=True, slots=True)
+class CoveredRun:
+    """Read ``[start_offset, next_offset)`` from this run."""
+
+    start_offset: int
+    next_offset: int
+    object_key: str
+    run: RunEntry
+
+
+@dataclass(frozen=True, slots=True)
+class NamedGap:
+    """Lost offsets and why."""
+
+    start_offset: int
+    next_offset: int
+    reason: str
+    detected_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionCoverage:
+    """The coverage of one partition incarnation.
+
+    Attributes:
+        start_offset: the first offset that the backup is responsible for.
+        next_offset: the offset after the last one stored or lost for a named reason.
+        position: end of contiguous coverage from ``start_offset``: where a worker goes on.
+        leader_epoch: leader epoch of the last batch before ``position``, −1 where unknown.
+        runs: what to read, ascending and disjoint.
+        gaps: lost offsets, clipped to what no run covers.
+        missing: offsets inside the coverage that nothing explains: an object is gone.
+        cut_tails: ranges that an unclean election removed from the log, as stored.
+        overlap_offsets: offsets stored more than once, counted once per extra copy.
+    """
+
+    topic: str
+    partition_id: PartitionId
+    start_offset: int
+    next_offset: int
+    position: int
+    leader_epoch: int
+    start: StartEntry | None
+    runs: Sequence[CoveredRun]
+    gaps: Sequence[NamedGap]
+    missing: Sequence[OffsetRange]
+    cut_tails: Sequence[CoveredRun]
+    overlap_offsets: int
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes in the store of the runs that are read (a run that is read in part counts whole)."""
+        return sum({id(piece.run): piece.run.stored_bytes for piece in self.runs}.values())
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes of the same runs as they were fetched."""
+        return sum({id(piece.run): piece.run.fetched_bytes for piece in self.runs}.values())
+
+
+@dataclass(slots=True)
+class _Parts:
+    topic: str
+    runs: list[tuple[str, int, int, RunEntry]]  # object key, level, sealed_at_ms, run
+    starts: list[StartEntry]
+    gaps: list[GapEntry]
+    forks: list[ForkEntry]
+
+
+def build_coverage(objects: Iterable[tuple[str, SegmentIndex]]) -> dict[PartitionId, PartitionCoverage]:
+    """The coverage of every partition incarnation in a set of segment objects.
+
+    Args:
+        objects: ``(object key, its index)``, in any order; an object may appear twice.
+    """
+    parts: dict[PartitionId, _Parts] = {}
+    seen: set[str] = set()
+
+    def of(entry: RunEntry | StartEntry | GapEntry | ForkEntry) -> _Parts:
+        found = parts.get(PartitionId(entry.topic_id, entry.partition))
+        if found is None:
+            found = parts[PartitionId(entry.topic_id, entry.partition)] = _Parts(entry.topic, [], [], [], [])
+        return found
+
+    for key, index in objects:
+        if key in seen:
+            continue
+        seen.add(key)
+        for run in index.runs:
+            of(run).runs.append((key, index.level, index.sealed_at_ms, run))
+        for start in index.starts:
+            of(start).starts.append(start)
+        for gap in index.gaps:
+            of(gap).gaps.append(gap)
+        for fork in index.forks:
+            of(fork).forks.append(fork)
+    return {
+        partition_id: cover_partition(partition_id, p.topic, p.runs, p.starts, p.gaps, p.forks)
+        for partition_id, p in parts.items()
+    }
+
+
+def cover_partition(
+    partition_id: PartitionId,
+    topic: str,
+    runs: Iterable[tuple[str, int, int, RunEntry]],
+    starts: Sequence[StartEntry],
+    gaps: Sequence[GapEntry],
+    forks: Sequence[ForkEntry],
+) -> PartitionCoverage:
+    """The coverage of one partition incarnation from its stored entries.
+
+    Args:
+        partition_id: whose entries these are.
+        topic: its name, for messages.
+        runs: ``(object key, level, sealed_at_ms, run)``.
+        starts, gaps, forks: the entries of the same partition.
+    """
+    pieces: list[tuple[int, int, CoveredRun]] = []
+    cut_tails: list[CoveredRun] = []
+    for key, level, sealed_at_ms, run in runs:
+        for start_offset, next_offset, is_cut in _split_at_forks(run, forks):
+            piece = CoveredRun(start_offset, next_offset, key, run)
+            if is_cut:
+                cut_tails.append(piece)
+            else:
+                pieces.append((-level, sealed_at_ms, piece))
+    chosen, overlap = _choose(pieces)
+    start = min(starts, key=lambda entry: (entry.start_offset, entry.recorded_at_ms)) if starts else None
+    named, missing = _explain(chosen, gaps, start)
+    lower = [start.start_offset] if start else []
+    lower += [piece.start_offset for piece in chosen[:1]] + [gap.start_offset for gap in named[:1]]
+    upper = [piece.next_offset for piece in chosen[-1:]] + [gap.next_offset for gap in named[-1:]]
+    start_offset = min(lower, default=0)
+    next_offset = max(upper, default=start_offset)
+    position = missing[0].start_offset if missing else next_offset
+    return PartitionCoverage(
+        topic=topic,
+        partition_id=partition_id,
+        start_offset=start_offset,
+        next_offset=next_offset,
+        position=position,
+        leader_epoch=_epoch_before(position, chosen),
+        start=start,
+        runs=chosen,
+        gaps=named,
+        missing=missing,
+        cut_tails=sorted(cut_tails, key=lambda piece: (piece.start_offset, piece.object_key)),
+        overlap_offsets=overlap,
+    )
+
+
+def _split_at_forks(run: RunEntry, forks: Sequence[ForkEntry]) -> list[tuple[int, int, bool]]:
+    """The run as ``(start_offset, next_offset, is cut)`` pieces: one by leader epoch where a fork touches it."""
+    touching = [fork for fork in forks if fork.fork_offset < run.next_offset]
+    if not touching or not run.leader_epochs:
+        return [(run.start_offset, run.next_offset, False)]
+    out: list[tuple[int, int, bool]] = []
+    bounds = [offset for _, offset in run.leader_epochs[1:]] + [run.next_offset]
+    for (epoch, first), following in zip(run.leader_epochs, bounds, strict=True):
+        cuts = [fork.fork_offset for fork in touching if epoch <= fork.last_leader_epoch]
+        keep_until = min([following, *cuts])
+        if keep_until > first:
+            out.append((first, keep_until, False))
+        if following > max(keep_until, first):
+            out.append((max(keep_until, first), following, True))
+    return out
+
+
+def _choose(pieces: list[tuple[int, int, CoveredRun]]) -> tuple[list[CoveredRun], int]:
+    """Disjoint pieces in ascending order, and how many offsets are stored again."""
+    pieces.sort(key=lambda entry: entry[2].start_offset)
+    if all(a[2].next_offset <= b[2].start_offset for a, b in pairwise(pieces)):
+        return [piece for _, _, piece in pieces], 0
+    total = sum(piece.next_offset - piece.start_offset for _, _, piece in pieces)
+    pieces.sort(key=lambda entry: (entry[0], entry[1], entry[2].object_key, entry[2].start_offset))
+    chosen: list[CoveredRun] = []
+    for _, _, piece in pieces:
+        for free in _free_ranges(chosen, piece.start_offset, piece.next_offset):
+            insort(chosen, CoveredRun(*free, piece.object_key, piece.run), key=lambda c: c.start_offset)
+    return chosen, total - sum(piece.next_offset - piece.start_offset for piece in chosen)
+
+
+def _free_ranges(chosen: Sequence[CoveredRun | NamedGap], start_offset: int, next_offset: int) -> list[OffsetRange]:
+    """What of ``[start_offset, next_offset)`` the ascending, disjoint ``chosen`` leave free."""
+    free: list[OffsetRange] = []
+    at = start_offset
+    index = max(0, bisect_right(chosen, start_offset, key=lambda c: c.start_offset) - 1)
+    for piece in chosen[index:]:
+        if piece.start_offset >= next_offset:
+            break
+        if piece.start_offset > at:
+            free.append(OffsetRange(at, piece.start_offset))
+        at = max(at, piece.next_offset)
+    if at < next_offset:
+        free.append(OffsetRange(at, next_offset))
+    return free
+
+
+def _explain(
+    chosen: list[CoveredRun], gaps: Sequence[GapEntry], start: StartEntry | None
+) -> tuple[list[NamedGap], list[OffsetRange]]:
+    """Gaps clipped to what no run covers, and the ranges that neither explains."""
+    named: list[NamedGap] = []
+    for gap in sorted(gaps, key=lambda entry: (entry.detected_at_ms, entry.start_offset)):
+        for lost in _free_ranges(chosen, gap.start_offset, gap.next_offset):
+            for unnamed in _free_ranges(named, *lost):
+                insort(named, NamedGap(*unnamed, gap.reason, gap.detected_at_ms), key=lambda g: g.start_offset)
+    accounted = sorted(
+        [(c.start_offset, c.next_offset) for c in chosen] + [(g.start_offset, g.next_offset) for g in named]
+    )
+    missing: list[OffsetRange] = []
+    at = start.start_offset if start else (accounted[0][0] if accounted else 0)
+    for start_offset, next_offset in accounted:
+        if start_offset > at:
+            missing.append(OffsetRange(at, start_offset))
+        at = max(at, next_offset)
+    return named, missing
+
+
+def _epoch_before(position: int, chosen: Sequence[CoveredRun]) -> int:
+    for piece in reversed(chosen):
+        if piece.start_offset < position and piece.run.leader_epochs:
+            reached = min(position, piece.next_offset)
+            return max((epoch for epoch, offset in piece.run.leader_epochs if offset < reached), default=-1)
+    return -1
+
+
+def by_topic(coverage: Iterable[PartitionCoverage]) -> dict[str, dict[str, list[PartitionCoverage]]]:
+    """Grouped as topic → topic id → partitions in order."""
+    out: dict[str, dict[str, list[PartitionCoverage]]] = defaultdict(lambda: defaultdict(list))
+    for entry in sorted(coverage, key=lambda c: (c.topic, c.partition_id)):
+        out[entry.topic][entry.partition_id.topic_id].append(entry)
+    return out

@@ -1,0 +1,55 @@
+"""Roll-ups: the indexes of many segment objects in one, so that nothing ever reads all footers one by one.
+
+A roll-up is a cache: it names the objects it holds, several may exist for one span, and readers take their union. It leaves out what is
+only needed to open a run (blocks) and the watermark samples; both are in the object's own footer.
+"""
+
+import msgspec
+
+from mirror.core.segment.index import FORMAT_VERSION, SegmentIndex, decode_json
+from mirror.core.segment.layout import check_header, decode_payload, decode_trailer, encode_rollup_frame
+
+__all__ = ["RolledObject", "Rollup", "decode_rollup", "encode_rollup", "shorten"]
+
+
+class RolledObject(msgspec.Struct, frozen=True, kw_only=True):
+    """One segment object: its key, its size and its shortened index."""
+
+    key: str
+    size_bytes: int
+    index: SegmentIndex
+
+
+class Rollup(msgspec.Struct, frozen=True, kw_only=True):
+    """All level-0 objects whose names say that they were sealed in ``[start_ms, start_ms + length_ms)``."""
+
+    format_version: int = FORMAT_VERSION
+    repository_id: str
+    start_ms: int
+    length_ms: int
+    created_at_ms: int
+    objects: list[RolledObject]
+    required_features: list[str] = []
+
+
+def shorten(index: SegmentIndex) -> SegmentIndex:
+    """The index without blocks and watermark samples."""
+    runs = [msgspec.structs.replace(run, blocks=None, watermarks=[]) for run in index.runs]
+    return msgspec.structs.replace(index, runs=runs)
+
+
+def encode_rollup(rollup: Rollup) -> bytes:
+    """The roll-up as an object."""
+    return encode_rollup_frame(msgspec.json.encode(rollup))
+
+
+def decode_rollup(data: bytes, where: str) -> Rollup:
+    """The inverse of :func:`encode_rollup`.
+
+    Raises:
+        DamageError: the object is not a sound roll-up; it can be deleted and is made again.
+        UnsupportedFormatError: a newer version.
+    """
+    check_header(data, where)
+    trailer = decode_trailer(data, len(data), where)
+    return decode_json(Rollup, decode_payload(data, trailer, where), where)

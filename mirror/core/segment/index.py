@@ -1,0 +1,231 @@
+"""The footer index of a segment object, and the other JSON objects of a repository, as typed values.
+
+Readers ignore unknown fields and refuse unknown ``required_features``; every field has the meaning that docs/format.md gives it.
+"""
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from mirror.core.positions import PartitionId, TopicPartition
+from mirror.errors import DamageError, UnsupportedFormatError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "KNOWN_FEATURES",
+    "BlockColumns",
+    "ForkEntry",
+    "GapEntry",
+    "GapReason",
+    "RepositoryObject",
+    "RunEntry",
+    "SegmentIndex",
+    "StartEntry",
+    "TopicObject",
+    "WatermarkSample",
+    "decode_json",
+    "encode_json",
+    "require_features",
+]
+
+FORMAT_VERSION = 1
+KNOWN_FEATURES: frozenset[str] = frozenset()  # "encryption" is reserved
+
+BodyCodec = Literal["passthrough", "zstd"]
+_T = TypeVar("_T", bound=msgspec.Struct)
+GapReason = Literal["retention", "deleted_records", "quarantined"]
+
+
+class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Common options of all stored values."""
+
+
+class WatermarkSample(msgspec.Struct, frozen=True, array_like=True):
+    """What the leader said in one fetch answer; see :class:`mirror.core.positions.Watermarks`."""
+
+    fetched_at_ms: int
+    log_start_offset: int
+    high_watermark: int
+    last_stable_offset: int
+
+
+class BlockColumns(_Entry, frozen=True):
+    """The sparse batch index of a run: equally long columns, one entry a block.
+
+    A block is a whole number of batches; in a ``zstd`` run it is one zstd frame, so it can be read without what stands before it.
+    ``positions`` are relative to the run's first byte; a block ends where the next one begins.
+    """
+
+    base_offsets: list[int]
+    positions: list[int]
+    raw_bytes: list[int]
+    record_counts: list[int]
+    min_base_timestamps_ms: list[int]
+    max_timestamps_ms: list[int]
+
+
+class RunEntry(_Entry, frozen=True):
+    """Consecutive batches of one partition incarnation that cover ``[start_offset, next_offset)``.
+
+    ``start_offset`` is the fetch position: the first batch may begin below it (a log trimmed inside a batch), and records below it are
+    not part of the run. ``raw_bytes`` is the size of the blocks' content, ``stored_bytes`` what they take in the object.
+    ``leader_epochs`` lists ``[leader_epoch, first offset of that epoch in this run]``, ascending.
+    ``unpacked`` says that the batches' bodies are stored without their own compression (see :mod:`mirror.core.segment.blocks`).
+    """
+
+    topic: str
+    topic_id: str
+    partition: int
+    start_offset: int
+    next_offset: int
+    position: int
+    stored_bytes: int
+    raw_bytes: int
+    batch_count: int
+    record_count: int
+    checksum: str
+    body_codec: BodyCodec = "passthrough"
+    unpacked: bool = False
+    has_markers: bool = False
+    fetched_bytes: int = 0
+    min_base_timestamp_ms: int | None = None
+    max_timestamp_ms: int | None = None
+    leader_epochs: list[tuple[int, int]] = []
+    watermarks: list[WatermarkSample] = []
+    blocks: BlockColumns | None = None
+
+    @property
+    def partition_id(self) -> PartitionId:
+        """Whose offsets these are."""
+        return PartitionId(self.topic_id, self.partition)
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        """The same by name, for people."""
+        return TopicPartition(self.topic, self.partition)
+
+
+class StartEntry(_Entry, frozen=True):
+    """Where the backup of a partition begins; durable before the partition's first fetch.
+
+    ``reason``: ``earliest`` (the log's first offset), ``latest`` (by the user's setting: what lies before was never wanted).
+    """
+
+    topic: str
+    topic_id: str
+    partition: int
+    start_offset: int
+    reason: str
+    recorded_at_ms: int
+
+
+class GapEntry(_Entry, frozen=True):
+    """Offsets that are lost, with the reason; counts only where no run covers them."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    start_offset: int
+    next_offset: int
+    reason: str
+    detected_at_ms: int
+
+
+class ForkEntry(_Entry, frozen=True):
+    """The log was truncated (unclean election): bytes at or after ``fork_offset`` whose leader epoch is at most
+    ``last_leader_epoch`` are the cut tail: kept, readable on request, not part of the coverage."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    fork_offset: int
+    last_leader_epoch: int
+    detected_at_ms: int
+
+
+class SegmentIndex(_Entry, frozen=True):
+    """Everything a reader needs to know of one segment object."""
+
+    format_version: int
+    repository_id: str
+    cluster_id: str
+    writer: str
+    sequence: int
+    sealed_at_ms: int
+    level: int = 0
+    required_features: list[str] = []
+    runs: list[RunEntry] = []
+    starts: list[StartEntry] = []
+    gaps: list[GapEntry] = []
+    forks: list[ForkEntry] = []
+
+
+class TopicObject(_Entry, frozen=True):
+    """One capture of a topic's incarnation: what a restore needs to create it again. Only non-default configs."""
+
+    format_version: int
+    topic: str
+    topic_id: str
+    partition_count: int
+    replication_factor: int
+    configs: dict[str, str]
+    captured_at_ms: int
+    deleted: bool = False
+
+
+class RepositoryObject(_Entry, frozen=True):
+    """``repository.json``: which cluster this repository belongs to."""
+
+    format_version: int
+    repository_id: str
+    cluster_id: str
+    created_at_ms: int
+    created_by: str
+    required_features: list[str] = []
+
+
+def encode_json(value: msgspec.Struct) -> bytes:
+    """A stored value as JSON (fields in the order of their definition)."""
+    return msgspec.json.encode(value)
+
+
+def decode_json(kind: type[_T], data: bytes, where: str) -> _T:
+    """The inverse of :func:`encode_json`, for the versions and features this reader knows.
+
+    Raises:
+        DamageError: not JSON of that shape.
+        UnsupportedFormatError: a newer format version, or a required feature that is not known here.
+    """
+    try:
+        probe = msgspec.json.decode(data, type=_Versions)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DamageError(f"{where}: {error}") from error
+    require_features(probe.format_version, probe.required_features, where)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DamageError(f"{where}: {error}") from error
+
+
+class _Versions(msgspec.Struct, frozen=True):
+    format_version: int
+    required_features: list[str] = []
+
+
+def require_features(format_version: int, required_features: list[str], where: str) -> None:
+    """Refuse what this version cannot read.
+
+    Raises:
+        UnsupportedFormatError: names the version or the features.
+    """
+    if not 1 <= format_version <= FORMAT_VERSION:
+        raise UnsupportedFormatError(
+            f"{where}: format version {format_version}, this mirror reads up to {FORMAT_VERSION}",
+            hint="upgrade mirror: a newer version wrote it",
+        )
+    unknown = sorted(set(required_features) - KNOWN_FEATURES)
+    if unknown:
+        raise UnsupportedFormatError(
+            f"{where}: needs features this mirror does not know: {', '.join(unknown)}",
+            hint="upgrade mirror: a newer version wrote it",
+        )

@@ -1,0 +1,280 @@
+"""A repository: typed objects over the keys of a store."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from mirror.core.keys import (
+    DAY_MS,
+    LEVEL_0_PREFIX,
+    REPOSITORY_KEY,
+    ROLLUP_PREFIX,
+    TOPICS_PREFIX,
+    RollupKey,
+    TopicKey,
+    day_start_ms,
+    format_rollup_key,
+    format_topic_key,
+    parse_rollup_key,
+    parse_segment_key,
+    parse_topic_key,
+    slot_start_ms,
+)
+from mirror.core.rollup import RolledObject, Rollup, decode_rollup, encode_rollup, shorten
+from mirror.core.segment.index import (
+    FORMAT_VERSION,
+    RepositoryObject,
+    RunEntry,
+    SegmentIndex,
+    TopicObject,
+    decode_json,
+    encode_json,
+)
+from mirror.core.segment.layout import TRAILER_BYTES, checksum_of, decode_index, decode_trailer
+from mirror.errors import (
+    DamageError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    RepositoryNotFoundError,
+    WrongRepositoryError,
+)
+from mirror.storage.object_store import ObjectInfo, ObjectStore
+
+__all__ = ["Repository", "create_repository", "open_repository"]
+
+_FOOTER_GUESS_BYTES = 64 << 10
+_READERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """An opened repository of one source cluster. Its methods block; every error is of :mod:`mirror.errors`."""
+
+    store: ObjectStore
+    identity: RepositoryObject
+
+    @property
+    def address(self) -> str:
+        """Where it is, for messages."""
+        return self.store.address
+
+    def require_cluster(self, cluster_id: str) -> None:
+        """Refuse another cluster.
+
+        Raises:
+            WrongRepositoryError: the repository belongs to another source cluster.
+        """
+        if cluster_id != self.identity.cluster_id:
+            raise WrongRepositoryError(
+                f"repository {self.address} belongs to cluster {self.identity.cluster_id}, not to {cluster_id}",
+                hint="one repository holds one source cluster: give this cluster another bucket or prefix",
+            )
+
+    # --- segments
+
+    def read_index(self, key: str) -> tuple[SegmentIndex, int]:
+        """The footer index of a segment object and the object's size in bytes.
+
+        Raises:
+            DamageError: the object is not what was written.
+            ObjectNotFoundError: no such object.
+        """
+        tail, object_bytes = self.store.get_suffix(key, _FOOTER_GUESS_BYTES)
+        trailer = decode_trailer(tail, object_bytes, key)
+        needed = trailer.index_stored_bytes + TRAILER_BYTES
+        if needed > len(tail):
+            tail, object_bytes = self.store.get_suffix(key, needed)
+        index = decode_index(tail, object_bytes, key)
+        if index.repository_id != self.identity.repository_id:
+            raise DamageError(
+                f"{key}: belongs to repository {index.repository_id}, this is {self.identity.repository_id}"
+            )
+        named = parse_segment_key(key)
+        if (index.sealed_at_ms, index.writer, index.sequence) != named:
+            raise DamageError(
+                f"{key}: holds the segment {index.sealed_at_ms}-{index.writer}-{index.sequence}: objects were swapped"
+            )
+        return index, object_bytes
+
+    def read_run(self, key: str, run: RunEntry) -> bytes:
+        """The stored bytes of a run, its checksum verified.
+
+        Raises:
+            DamageError: the bytes are not what was written; names topic, partition and offsets.
+        """
+        stored = self.store.get_range(key, run.position, run.stored_bytes) if run.stored_bytes else b""
+        if len(stored) != run.stored_bytes or checksum_of((stored,)) != run.checksum:
+            raise DamageError(
+                f"{key}: run of {run.topic_partition} [{run.start_offset}, {run.next_offset}) does not match its checksum",
+                hint="`mirror verify` lists every damaged range",
+            )
+        return stored
+
+    def list_segments(self, prefix: str = LEVEL_0_PREFIX) -> Iterator[ObjectInfo]:
+        """Every level-0 object, by time."""
+        return self.store.list(prefix)
+
+    def load_indexes(
+        self,
+        *,
+        on_progress: Callable[[int], None] | None = None,
+        on_damage: Callable[[str, Exception], None] | None = None,
+        since_ms: int = 0,
+    ) -> list[RolledObject]:
+        """The (shortened) indexes of all segment objects: roll-ups where they exist, footers for the rest.
+
+        Args:
+            on_progress: called with the number of objects known so far.
+            on_damage: called with the key and the error of an object that cannot be read; without it the error is raised.
+            since_ms: leave out days that ended before.
+        """
+        found: dict[str, RolledObject] = {}
+        for day in self.store.list_folders(LEVEL_0_PREFIX):
+            if day_start_ms(day) + DAY_MS <= since_ms:
+                continue
+            rolled, covered = self._rolled_up(day, on_damage)
+            found.update(rolled)
+            if on_progress:
+                on_progress(len(found))
+            missing = [] if covered == "day" else self._unrolled_keys(day, covered, found)
+            for entry in self._read_indexes(missing, on_damage):
+                found[entry.key] = entry
+                if on_progress:
+                    on_progress(len(found))
+        return [found[key] for key in sorted(found)]
+
+    def _rolled_up(
+        self, day: str, on_damage: Callable[[str, Exception], None] | None
+    ) -> tuple[dict[str, RolledObject], str | set[int]]:
+        """The objects that roll-ups of a day name, and which spans they cover: ``day`` or the start times of slots."""
+        keys = [(info.key, parse_rollup_key(info.key)) for info in self.store.list(f"{ROLLUP_PREFIX}{day}/")]
+        whole = [key for key, span in keys if span.length_ms == DAY_MS]
+        found: dict[str, RolledObject] = {}
+        covered: set[int] = set()
+        done_day = False
+        for key, span in keys:
+            if whole and span.length_ms != DAY_MS:
+                continue
+            try:
+                rollup = decode_rollup(self.store.get(key), key)
+            except (DamageError, ObjectNotFoundError) as error:
+                # A roll-up is a cache: the footers it stood for are read instead.
+                if on_damage:
+                    on_damage(key, error)
+                continue
+            if rollup.repository_id != self.identity.repository_id:
+                continue
+            found.update((entry.key, entry) for entry in rollup.objects)
+            covered.add(span.start_ms)
+            done_day = done_day or span.length_ms == DAY_MS
+        return found, "day" if done_day else covered
+
+    def _unrolled_keys(self, day: str, covered: str | set[int], found: dict[str, RolledObject]) -> list[ObjectInfo]:
+        return [
+            info
+            for info in self.store.list(f"{LEVEL_0_PREFIX}{day}/")
+            if info.key not in found and slot_start_ms(parse_segment_key(info.key).sealed_at_ms) not in covered
+        ]
+
+    def _read_indexes(
+        self, infos: Sequence[ObjectInfo], on_damage: Callable[[str, Exception], None] | None
+    ) -> Iterator[RolledObject]:
+        def read(info: ObjectInfo) -> RolledObject | None:
+            try:
+                index, size_bytes = self.read_index(info.key)
+            except (DamageError, ObjectNotFoundError) as error:
+                if on_damage is None:
+                    raise
+                on_damage(info.key, error)
+                return None
+            return RolledObject(key=info.key, size_bytes=size_bytes, index=shorten(index))
+
+        if not infos:
+            return
+        with ThreadPoolExecutor(min(_READERS, len(infos)), thread_name_prefix="footers") as pool:
+            for entry in pool.map(read, infos):
+                if entry is not None:
+                    yield entry
+
+    # --- roll-ups
+
+    def put_rollup(self, span: RollupKey, objects: list[RolledObject], created_at_ms: int) -> None:
+        """Store a roll-up. The caller waits until no object of the span can still appear."""
+        rollup = Rollup(
+            repository_id=self.identity.repository_id,
+            start_ms=span.start_ms,
+            length_ms=span.length_ms,
+            created_at_ms=created_at_ms,
+            objects=objects,
+        )
+        self.store.put(format_rollup_key(span), encode_rollup(rollup))
+
+    # --- topics
+
+    def put_topic(self, topic: TopicObject) -> None:
+        """Store one capture of a topic."""
+        key = format_topic_key(TopicKey(topic.topic, topic.topic_id, topic.captured_at_ms))
+        self.store.put(key, encode_json(topic))
+
+    def list_topics(self) -> list[TopicObject]:
+        """The newest capture of every incarnation of every topic.
+
+        Raises:
+            DamageError: a topic object is not what was written.
+        """
+        newest: dict[tuple[str, str], TopicKey] = {}
+        for info in self.store.list(TOPICS_PREFIX):
+            key = parse_topic_key(info.key)
+            known = newest.get((key.topic, key.topic_id))
+            if known is None or known.captured_at_ms < key.captured_at_ms:
+                newest[(key.topic, key.topic_id)] = key
+
+        def read(key: TopicKey) -> TopicObject:
+            name = format_topic_key(key)
+            topic = decode_json(TopicObject, self.store.get(name), name)
+            if (topic.topic, topic.topic_id, topic.captured_at_ms) != key:
+                raise DamageError(f"{name}: holds another topic's object: objects were swapped")
+            return topic
+
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="topics") as pool:
+            return list(pool.map(read, newest.values()))
+
+
+def create_repository(store: ObjectStore, *, cluster_id: str, created_at_ms: int, created_by: str) -> Repository:
+    """Make an empty repository for a source cluster; one of several concurrent callers wins, the others see what it made.
+
+    Raises:
+        WrongRepositoryError: one exists, for another cluster.
+    """
+    identity = RepositoryObject(
+        format_version=FORMAT_VERSION,
+        repository_id=str(uuid.uuid4()),
+        cluster_id=cluster_id,
+        created_at_ms=created_at_ms,
+        created_by=created_by,
+    )
+    try:
+        store.put_new(REPOSITORY_KEY, encode_json(identity))
+    except ObjectExistsError:
+        existing = open_repository(store)
+        existing.require_cluster(cluster_id)
+        return existing
+    return Repository(store, identity)
+
+
+def open_repository(store: ObjectStore) -> Repository:
+    """Open what is there.
+
+    Raises:
+        RepositoryNotFoundError: nothing is there.
+        UnsupportedFormatError: a newer mirror made it.
+    """
+    try:
+        data = store.get(REPOSITORY_KEY)
+    except ObjectNotFoundError:
+        raise RepositoryNotFoundError(
+            f"no repository at {store.address}",
+            hint="`mirror init` makes one; check the url for a wrong bucket or prefix",
+        ) from None
+    return Repository(store, decode_json(RepositoryObject, data, f"{store.address}: {REPOSITORY_KEY}"))
