@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from tests.servers.kafka import KafkaCluster
     from tests.servers.minio import MinioServer
 
-SERVER_FIXTURES = frozenset({"kafka", "minio", "topic", "bucket", "new_kafka", "new_minio"})
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --require-servers."""
@@ -29,18 +27,23 @@ def _are_required(config: pytest.Config) -> bool:
     return bool(config.getoption("--require-servers")) or os.environ.get("CI") == "true"
 
 
+def _uses_servers(item: pytest.Item) -> bool:
+    # every fixture with a server stands on this one, and `fixturenames` holds the indirect ones too
+    return "_servers" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a server as `servers`; what does not use one is never skipped for the lack of it."""
     for item in items:
-        if SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        if _uses_servers(item):
             item.add_marker("servers")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch the servers, when they are required, before the first test: building takes longer than a test may."""
     config = session.config
-    wanted = any(SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())) for item in session.items)
-    if not wanted or config.option.collectonly or not _are_required(config):
+    if not any(map(_uses_servers, session.items)) or config.option.collectonly or not _are_required(config):
         return
     from tests.servers.errors import StackError
     from tests.servers.fetch import ensure_minio

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from minio.error import S3Error
 
+from tests.servers import stack
 from tests.servers.errors import StackError
 from tests.servers.guard import start_ticks
 from tests.servers.kafka import KafkaCluster, kafka_tool
@@ -151,3 +152,21 @@ time.sleep(300)
             return
         time.sleep(0.02)
     pytest.fail(f"process {pid} outlived its parent")
+
+
+@pytest.mark.usefixtures("_servers")
+def test_a_stack_runs_until_it_is_taken_down(tmp_path: Path) -> None:
+    """`up` leaves the servers running and tells where they are; `down` ends exactly them."""
+    env_path = stack.up(tmp_path)
+    started = stack.servers(tmp_path)
+    try:
+        variables = stack.read_env(tmp_path)
+        _produce(variables["STACK_KAFKA_BOOTSTRAP"], "t", b"one")
+        assert env_path.stat().st_mode & 0o077 == 0, "others could read the secret key"
+        assert {server.name: server.is_running for server in started} == {"kafka-1": True, "minio": True}
+        assert stack.up(tmp_path) == env_path
+        assert stack.servers(tmp_path) == started, "a second up must leave the first one alone"
+    finally:
+        stack.down(tmp_path)
+    assert not any(server.is_running for server in started)
+    assert stack.servers(tmp_path) == []

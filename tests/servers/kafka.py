@@ -35,12 +35,14 @@ def kafka_tool(*class_and_args: str, heap: str = "512m", timeout_s: float = 300.
 class KafkaBroker(ServerProcess):
     """One node of a cluster; `start` after `stop` or `kill` comes back on the same ports with the same data."""
 
-    def __init__(self, node_id: int, port: int, folder: Path, argv: Sequence[str], jvm: Jvm, *, detached: bool) -> None:
+    def __init__(
+        self, node_id: int, port: int, folder: Path, argv: Sequence[str], jvm: Jvm, *, pid_path: Path | None
+    ) -> None:
         self.node_id = node_id
         self.port = port
         self.folder = folder
         super().__init__(
-            f"kafka broker {node_id}", argv, log_path=folder / "server.log", env=jvm.env(), detached=detached
+            f"kafka broker {node_id}", argv, log_path=folder / "server.log", env=jvm.env(), pid_path=pid_path
         )
 
     @property
@@ -87,14 +89,15 @@ class KafkaCluster:
         scram_users: Mapping[str, str] | None = None,
         heap: str = "512m",
         quick_start: bool = True,
-        detached: bool = False,
+        pid_folder: Path | None = None,
         jvm: Jvm | None = None,
     ) -> None:
         """Prepare a cluster in `folder` (made when missing); nothing is started.
 
         `properties` go to every broker and win over ours; `broker_properties(node_id)` to one, node ids are 1, 2, ….
         `extra_listeners` maps a listener's name to its protocol, `SASL_SSL` for example. `scram_users` maps names to
-        passwords. `quick_start=False` gives the JVM's own defaults, for measurements.
+        passwords. `quick_start=False` gives the JVM's own defaults, for measurements. With a
+        `pid_folder` the brokers live on when this process ends, their pid files are there (see ServerProcess).
         """
         self.folder = folder
         self.cluster_id = _new_cluster_id()
@@ -114,7 +117,8 @@ class KafkaCluster:
             config_path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
             argv = self._jvm.argv("kafka.Kafka", str(config_path), heap=heap, quick_start=quick_start)
             port = self._ports[node_id]["PLAINTEXT"]
-            self.brokers.append(KafkaBroker(node_id, port, node_folder, argv, self._jvm, detached=detached))
+            pid_path = pid_folder / f"kafka-{node_id}.pid" if pid_folder else None
+            self.brokers.append(KafkaBroker(node_id, port, node_folder, argv, self._jvm, pid_path=pid_path))
 
     @property
     def bootstrap(self) -> str:
@@ -136,7 +140,9 @@ class KafkaCluster:
             broker.wait_ready(brokers=self._n_brokers)
 
     def stop(self) -> None:
-        """Stop all brokers in order; their data stays."""
+        """Ask all brokers to end at once and wait for them; their data stays."""
+        for broker in self.brokers:
+            broker.terminate()
         for broker in self.brokers:
             broker.stop()
 

@@ -28,7 +28,7 @@ class MinioServer(ServerProcess):
         access_key: str | None = None,
         secret_key: str | None = None,
         env: Mapping[str, str] | None = None,
-        detached: bool = False,
+        pid_path: Path | None = None,
     ) -> None:
         """Prepare a server in `folder` (made when missing), with random root credentials unless given."""
         self.folder = folder
@@ -44,7 +44,7 @@ class MinioServer(ServerProcess):
             "MINIO_UPDATE": "off",  # it must not ask the internet for a newer version
             **(env or {}),
         }
-        super().__init__("minio", argv, log_path=folder / "server.log", env=settings, detached=detached)
+        super().__init__("minio", argv, log_path=folder / "server.log", env=settings, pid_path=pid_path)
 
     @property
     def endpoint(self) -> str:

@@ -70,14 +70,18 @@ class ServerProcess:
         *,
         log_path: Path,
         env: Mapping[str, str] | None = None,
-        detached: bool = False,
+        pid_path: Path | None = None,
     ) -> None:
-        """`env` is added to this process's own; `detached` lets the server live on when this process ends."""
+        """`env` is added to this process's own.
+
+        With a `pid_path` the server is detached: it lives on when this process ends, and the file, written before the
+        server proper starts, holds its pid and start time (see `guard.start_ticks`) for whoever ends it later.
+        """
         self.name = name
         self.log_path = log_path
         self._argv = list(argv)
         self._env = {**os.environ, **(env or {})}
-        self._detached = detached
+        self._pid_path = pid_path
         self._process: subprocess.Popen[bytes] | None = None
         self._is_paused = False
 
@@ -106,20 +110,28 @@ class ServerProcess:
             )
         self._process, self._is_paused = process, False
         assert process.stdin is not None
-        if not self._detached:
-            ticks = guard.start_ticks(process.pid)
-            if ticks is not None:
-                _guardian.add(process.pid, ticks)
+        ticks = guard.start_ticks(process.pid)
+        if ticks is None:
+            raise StackError(f"{self.name} could not be started: /bin/sh ended at once")
+        if self._pid_path is None:
+            _guardian.add(process.pid, ticks)
+        else:
+            self._pid_path.write_text(f"{process.pid} {ticks}\n")
         process.stdin.write(b"go\n")
         process.stdin.close()
+
+    def terminate(self) -> None:
+        """Ask it to end (TERM), also when paused, and do not wait. Does nothing when it does not run."""
+        if self._process is not None and self.is_running:
+            self._process.terminate()
+            self.cont()
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """Ask it to end (TERM), and kill it when it has not after `timeout_s`. Does nothing when it does not run."""
         if self._process is None:
             return
         if self.is_running:
-            self._process.terminate()
-            self.cont()
+            self.terminate()
             try:
                 self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:
@@ -164,6 +176,8 @@ class ServerProcess:
     def _reap(self) -> None:
         assert self._process is not None
         self._process.wait()
-        if not self._detached:
+        if self._pid_path is None:
             _guardian.remove(self._process.pid)
+        else:
+            self._pid_path.unlink(missing_ok=True)
         self._process, self._is_paused = None, False
