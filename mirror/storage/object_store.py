@@ -1,12 +1,15 @@
 """The one interface between the repository and bytes under keys.
 
-A key is a ``/``-separated path of printable ASCII without ``..`` segments, at most 900 bytes. Objects are immutable: a put never changes
-the bytes of an existing object of the same key (level-0 keys are unique per writer; where a single winner matters, ``put_new`` is used).
+A key is a ``/``-separated path of printable ASCII (no backslash) without empty, ``.`` or ``..`` segments, at most 900 bytes, each segment
+at most 255; no key is a folder of another (``a`` and ``a/b`` never both exist: a folder cannot hold them). Objects are immutable: callers
+never put other bytes under an existing key (level-0 keys are unique per writer; where a single winner matters, ``put_new`` is used). A
+reader sees all of an object or nothing.
 
 All methods block and are safe to call from many threads; callers that live in an event loop run them in their own thread pool.
 Errors are those of :mod:`mirror.errors`: :class:`ObjectNotFoundError`, :class:`ObjectExistsError`, :class:`AccessError`,
 :class:`UnreachableError` (transient), :class:`StoreBusyError` (transient), :class:`RepositoryNotFoundError` (no bucket / folder),
-:class:`StoreError` (anything else).
+:class:`StoreError` (anything else, an impossible key among it). Impossible numbers (a negative position, a length below 1) are a
+:class:`ValueError`. Whatever is asked of a missing bucket or folder is answered by :class:`RepositoryNotFoundError`.
 """
 
 from collections.abc import Iterator
@@ -47,6 +50,9 @@ class ObjectStore(Protocol):
     def put_new(self, key: str, body: bytes) -> None:
         """Like :meth:`put`, but exactly one of several concurrent callers succeeds.
 
+        After an error whose outcome is unknown (:class:`UnreachableError`, :class:`StoreBusyError`) the object may or may not be there; a
+        caller that tries again must be able to tell its own body from another's, so let bodies that compete be distinct.
+
         Raises:
             ObjectExistsError: an object of that key exists.
         """
@@ -57,11 +63,11 @@ class ObjectStore(Protocol):
         ...
 
     def get_range(self, key: str, position: int, length_bytes: int) -> bytes:
-        """``length_bytes`` bytes from ``position`` (≥ 0); fewer only where the object ends before, empty when it starts past the end."""
+        """``length_bytes`` (≥ 1) bytes from ``position`` (≥ 0); fewer only where the object ends before, none past its end."""
         ...
 
     def get_suffix(self, key: str, length_bytes: int) -> tuple[bytes, int]:
-        """The last ``length_bytes`` bytes (the whole object if it is shorter) and the object's total size in bytes, in one request."""
+        """The last ``length_bytes`` (≥ 1) bytes (all if it is shorter) and the object's total size in bytes, in one request."""
         ...
 
     def head(self, key: str) -> ObjectInfo:
@@ -71,7 +77,8 @@ class ObjectStore(Protocol):
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Every object whose key starts with ``prefix`` (a plain string prefix) and is greater than ``after``, in ascending order of keys.
 
-        Lazily paged; an object that was put before the call is in it.
+        The order is that of the keys as plain strings, so ``a-b`` comes before ``a/b``. Lazily paged; an object that was put before the
+        call is in it. Errors come out of the iteration.
         """
         ...
 
