@@ -1,0 +1,145 @@
+"""The one client of a cluster: aiokafka's connections, without its habit of creating topics."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aiokafka import errors as aiokafka_errors
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import create_conn
+from aiokafka.protocol.metadata import MetadataRequest
+
+from mirror.errors import AccessError, MirrorError, UnreachableError
+from mirror.kafka.connection import ClusterConnection, aiokafka_options
+from mirror.kafka.errors import kafka_error_to_ours
+
+__all__ = ["MirrorClient", "kafka_error_to_ours", "open_client"]
+
+log = logging.getLogger(__name__)
+
+_DIAGNOSIS_TIMEOUT_MS: Final = 5_000
+
+
+class MirrorClient(AIOKafkaClient):
+    """aiokafka's client, except that no metadata request of it ever lets a broker create a topic.
+
+    May stand in for the client of a stock consumer or producer (``consumer._client.__class__ = MirrorClient`` before its
+    start): a stock one re-creates, with the broker's default partitions, a topic that somebody deleted.
+    """
+
+    brokers_only = False
+    """True: while no topics are set, ask for brokers only instead of for every topic of the cluster."""
+
+    async def _metadata_update(self, cluster_metadata: Any, topics: Iterable[str] | None) -> bool:
+        names = list(topics) if topics else None
+        if names is None and topics is not None and self.brokers_only:
+            names = []
+        request = MetadataRequest(names, allow_auto_topic_creation=False)
+        bootstrap_id = ("bootstrap", 0)
+        node_ids: list[Any] = [broker.nodeId for broker in self.cluster.brokers()]
+        if bootstrap_id in self._conns:
+            node_ids.append("bootstrap")
+        random.shuffle(node_ids)
+        for node_id in node_ids:
+            connection = await self._get_conn(node_id)
+            if connection is None:
+                continue
+            try:
+                answer = await connection.send(request)
+            except (aiokafka_errors.KafkaError, TimeoutError) as error:
+                log.warning("no metadata from broker %s: %r", node_id, error)
+                continue
+            if not answer.brokers:
+                return False
+            cluster_metadata.update_metadata(answer)
+            if bootstrap_id in self._conns and len(self.cluster.brokers()):
+                self._conns.pop(bootstrap_id).close()
+            return True
+        log.error("no metadata from any of the brokers %s", node_ids)
+        cluster_metadata.failed_update(None)
+        return False
+
+    async def know_brokers(self, node_ids: Iterable[int]) -> None:
+        """Make sure that the addresses of these brokers are known; ask the cluster only if one is not."""
+        if any(self.cluster.broker_metadata(node_id) is None for node_id in node_ids):
+            await self.force_metadata_update()
+
+    async def any_broker(self) -> int:
+        """A broker to ask things that every broker knows."""
+        node_id = self.get_random_node()
+        if node_id is None:
+            raise UnreachableError(f"no broker of {self._bootstrap_servers} is known")
+        return int(node_id)
+
+    async def __aenter__(self) -> "MirrorClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+async def open_client(conn: ClusterConnection) -> MirrorClient:
+    """Connect to a cluster. Close the client when done (it is an async context manager).
+
+    Raises:
+        ConfigError: a TLS file or a token file is missing or wrong.
+        UnreachableError: none of the bootstrap servers answers.
+        AccessError: one answers, but TLS or SASL failed.
+    """
+    options = aiokafka_options(conn)
+    if conn.sasl is not None and conn.sasl.token is not None:
+        await asyncio.to_thread(conn.sasl.token.token)  # its own error says more than that of a failed login
+    client = MirrorClient(
+        bootstrap_servers=list(conn.bootstrap_servers),
+        client_id=conn.client_id,
+        request_timeout_ms=conn.request_timeout_ms,
+        **options,
+    )
+    client.brokers_only = True
+    try:
+        await client.bootstrap()
+    except aiokafka_errors.KafkaConnectionError:
+        await client.close()
+        raise await _diagnosis(conn, options) from None
+    return client
+
+
+async def _diagnosis(conn: ClusterConnection, options: dict[str, Any]) -> MirrorError:
+    """Why bootstrapping failed: aiokafka only logs the reasons. The most telling reason of all servers wins."""
+    reasons: list[MirrorError] = []
+    for server in conn.bootstrap_servers:
+        host, _, port = server.rpartition(":")
+        what = f"cannot connect to {server} by {conn.security_protocol}"
+        try:
+            connection = await create_conn(
+                host.strip("[]"),
+                int(port),
+                client_id=conn.client_id,
+                request_timeout_ms=min(conn.request_timeout_ms, _DIAGNOSIS_TIMEOUT_MS),
+                **options,
+            )
+        except asyncio.IncompleteReadError:
+            reasons.append(_hung_up(what))
+        except aiokafka_errors.KafkaConnectionError as error:
+            cause = error.__cause__
+            hung_up = cause is None or isinstance(cause, EOFError | ConnectionResetError)
+            reasons.append(_hung_up(what) if hung_up else kafka_error_to_ours(cause or error, what))
+        except (aiokafka_errors.KafkaError, OSError, TimeoutError, ValueError) as error:
+            reasons.append(kafka_error_to_ours(error, what))
+        else:
+            connection.close()
+            reasons.append(UnreachableError(f"{server} answers, but gave no metadata"))
+    for reason in reasons:
+        if isinstance(reason, AccessError):
+            return reason
+    said = "; ".join(reason.message for reason in reasons)
+    return UnreachableError(
+        f"none of the bootstrap servers answers: {said}",
+        hint="check bootstrap_servers and security_protocol, and that the brokers are up and reachable from here",
+    )
+
+
+def _hung_up(what: str) -> UnreachableError:
+    return UnreachableError(f"{what}: the broker closes the connection (often the wrong security_protocol)")

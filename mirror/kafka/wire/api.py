@@ -1,0 +1,120 @@
+"""How a request of ours goes over aiokafka's connections: the only module that knows.
+
+aiokafka calls ``request.prepare(versions)`` for the structure to send, ``build_request_header`` and ``encode`` on that,
+and on the answer ``parse_response_header`` and ``RESPONSE_TYPE.decode(BytesIO)``. `RawRequest` plays all of these roles
+with a body that is already bytes and gives the answer back as a memoryview of the frame, uncopied.
+"""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any, Final, Protocol, TypeVar
+
+from aiokafka import errors as aiokafka_errors
+from aiokafka.protocol.api import RequestHeader_v2, ResponseHeader_v1
+
+from mirror.errors import ClusterError
+from mirror.kafka.errors import kafka_error_to_ours
+from mirror.kafka.wire.codec import Reader
+
+__all__ = ["Api", "RawRequest", "Sender", "ask"]
+
+T = TypeVar("T")
+
+
+class Sender(Protocol):
+    """What we need of `aiokafka.client.AIOKafkaClient`."""
+
+    async def send(self, node_id: int, request: Any, *, group: Any = ...) -> Any:
+        """Send a request to a broker and wait for its answer."""
+
+
+class Api:
+    """One API of the protocol in the one version that we speak.
+
+    Args:
+        name: Kafka's name of it, for messages.
+        key: Kafka's number of it.
+        version: the version that we speak; must be a flexible one.
+        since: the first Kafka release that speaks it.
+    """
+
+    __slots__ = ("key", "name", "since", "version")
+
+    def __init__(self, name: str, key: int, version: int, *, since: str) -> None:
+        self.name = name
+        self.key = key
+        self.version = version
+        self.since = since
+
+
+class _Frame:
+    """aiokafka's "response type": hands over the rest of the frame."""
+
+    @staticmethod
+    def decode(frame: BytesIO) -> memoryview:
+        # getvalue() of a BytesIO that was made from bytes and never written shares those bytes: no copy.
+        return memoryview(frame.getvalue())[frame.tell() :]
+
+
+class RawRequest:
+    """A request whose body is encoded already."""
+
+    RESPONSE_TYPE: Final = _Frame
+
+    __slots__ = ("API_KEY", "API_VERSION", "_api", "_body")
+
+    def __init__(self, api: Api, body: bytes) -> None:
+        self._api = api
+        self._body = body
+        self.API_KEY = api.key
+        self.API_VERSION = api.version
+
+    def __repr__(self) -> str:  # aiokafka prints requests at debug level: never their contents
+        return f"<{self._api.name} v{self._api.version}, {len(self._body)} bytes>"
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "RawRequest":
+        """Called by the connection with the ranges of versions that its broker speaks."""
+        least, most = versions.get(self.API_KEY, (0, -1))
+        if not least <= self.API_VERSION <= most:
+            raise ClusterError(
+                f"the broker speaks {self._api.name} v{least} to v{most}, mirror v{self.API_VERSION}",
+                hint=f"mirror needs Apache Kafka {self._api.since} or newer",
+            )
+        return self
+
+    def build_request_header(self, correlation_id: int, client_id: str) -> Any:
+        """The request header of flexible versions."""
+        return RequestHeader_v2(self, correlation_id=correlation_id, client_id=client_id)
+
+    def encode(self) -> bytes:
+        """The body."""
+        return self._body
+
+    def parse_response_header(self, frame: BytesIO) -> Any:
+        """Read the response header; the frame is left at the body."""
+        return ResponseHeader_v1.decode(frame)
+
+
+async def ask(client: Sender, node_id: int, api: Api, body: bytes, *, connection: object = 0) -> Reader:
+    """Send one request to one broker and wait for the answer.
+
+    Args:
+        client: the client whose connections are used.
+        node_id: the broker.
+        api: which API.
+        body: the encoded request.
+        connection: requests of different values go over different connections to the same broker.
+
+    Raises:
+        UnreachableError: no connection or no answer within the client's request timeout.
+        AccessError: the broker does not let us in.
+        ClusterError: the broker does not speak this version.
+    """
+    what = f"{api.name} request to broker {node_id}"
+    try:
+        frame = await client.send(node_id, RawRequest(api, body), group=connection)
+    except (aiokafka_errors.KafkaError, OSError, EOFError, TimeoutError) as error:
+        raise kafka_error_to_ours(error, what) from error
+    except KeyError as error:  # a timeout on a connection that aiokafka has already forgotten
+        raise kafka_error_to_ours(aiokafka_errors.KafkaConnectionError("connection closed"), what) from error
+    return Reader(frame)

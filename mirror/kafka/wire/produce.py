@@ -1,0 +1,107 @@
+"""Produce v9: whole record batches, one per partition and request, acknowledged by all in-sync replicas."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mirror.core.positions import TopicPartition
+from mirror.kafka.wire.api import Api, Sender, ask
+from mirror.kafka.wire.codec import Reader, Writer
+
+__all__ = ["ProducedPartition", "decode_produce", "encode_produce", "produce"]
+
+API: Final = Api("Produce", 0, 9, since="2.8")
+
+_ALL_IN_SYNC_REPLICAS: Final = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProducedPartition:
+    """What became of one partition's batch; offsets and times are -1 where there is none."""
+
+    topic: str
+    partition: int
+    error_code: int
+    base_offset: int
+    log_append_time_ms: int
+    log_start_offset: int
+    error_message: str | None
+    record_errors: list[tuple[int, str | None]]
+
+
+def encode_produce(
+    batches: Mapping[TopicPartition, bytes | bytearray | memoryview],
+    *,
+    timeout_ms: int,
+    transactional_id: str | None = None,
+) -> bytes:
+    """The body of a request; the batches are copied once."""
+    by_topic: dict[str, list[tuple[int, bytes | bytearray | memoryview]]] = {}
+    for (topic, partition), batch in batches.items():
+        by_topic.setdefault(topic, []).append((partition, batch))
+    writer = Writer().string(transactional_id).i16(_ALL_IN_SYNC_REPLICAS).i32(timeout_ms).uvarint(len(by_topic) + 1)
+    for topic, parts in by_topic.items():
+        writer.string(topic).uvarint(len(parts) + 1)
+        for partition, batch in parts:
+            writer.i32(partition).nullable_bytes(batch).no_tags()
+        writer.no_tags()
+    return writer.no_tags().finish()
+
+
+def _record_error(reader: Reader) -> tuple[int, str | None]:
+    error = reader.i32(), reader.nullable_string()
+    reader.tags()
+    return error
+
+
+def decode_produce(reader: Reader) -> list[ProducedPartition]:
+    """Parse an answer; MalformedError if it is not one."""
+    produced: list[ProducedPartition] = []
+
+    def read_topic(source: Reader) -> None:
+        topic = source.string()
+
+        def read_partition(part: Reader) -> None:
+            partition, error_code = part.i32(), part.i16()
+            base_offset, log_append_time_ms, log_start_offset = part.i64(), part.i64(), part.i64()
+            record_errors = part.array(_record_error, least_item_bytes=6)
+            message = part.nullable_string()
+            part.tags()
+            produced.append(
+                ProducedPartition(
+                    topic=topic,
+                    partition=partition,
+                    error_code=error_code,
+                    base_offset=base_offset,
+                    log_append_time_ms=log_append_time_ms,
+                    log_start_offset=log_start_offset,
+                    error_message=message,
+                    record_errors=record_errors,
+                )
+            )
+
+        source.array(read_partition, least_item_bytes=33)
+        source.tags()
+
+    reader.array(read_topic, least_item_bytes=3)
+    reader.i32()  # throttle time
+    reader.tags()
+    return produced
+
+
+async def produce(
+    client: Sender,
+    node_id: int,
+    batches: Mapping[TopicPartition, bytes | bytearray | memoryview],
+    *,
+    timeout_ms: int = 30_000,
+    transactional_id: str | None = None,
+    connection: object = 0,
+) -> list[ProducedPartition]:
+    """Send one record batch per (topic, partition) to their leader and wait until all in-sync replicas have them.
+
+    Raises:
+        UnreachableError, AccessError, ClusterError: see `ask`; partitions carry their own error codes.
+    """
+    body = encode_produce(batches, timeout_ms=timeout_ms, transactional_id=transactional_id)
+    return decode_produce(await ask(client, node_id, API, body, connection=connection))
