@@ -44,7 +44,7 @@ def check_references(
         problems.append(f"[worker] source = {source!r}: no such cluster" + did_you_mean(source, roles))
     elif source and roles[source] == "target":
         problems.append(
-            f"[worker] source = {source!r}: that cluster has role = 'target'; only one with role = \"source\" is backed up"
+            f"[worker] source = {source!r}: that cluster has role = 'target', only one with role = 'source' is backed up"
         )
     if repository and repository not in repositories:
         problems.append(

@@ -4,28 +4,43 @@ Invariant: the value of a secret is in no attribute of a ``Secret``. It is read 
 files may rotate, and no ``repr``, ``str``, copy or serialisation can leak it.
 """
 
+import json
 import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 from mirror.errors import ConfigError
 
-__all__ = ["MASK", "Secret", "revealed_values"]
+__all__ = ["MASK", "Secret", "redact"]
 
 MASK = "****"
 _LARGEST_SECRET_BYTES = 1 << 20
+_SHORTEST_REDACTED = 4
 
-# Everything this process ever revealed, so that the log formatter can take it out of a line. Guarded by the lock.
+# Everything this process ever revealed, so that it can be taken out of log lines and messages. Guarded by the lock.
 _revealed: set[str] = set()
 _lock = threading.Lock()
 
 
-def revealed_values() -> tuple[str, ...]:
-    """The secret values this process has read so far, longest first. For redaction only."""
+def redact(text: str) -> str:
+    """The text without any secret value this process has read so far, plain, JSON-escaped or percent-encoded.
+
+    Values of fewer than four characters stay: they would be found, and so betrayed, in every other word.
+    """
     with _lock:
-        return tuple(sorted(_revealed, key=lambda value: (-len(value), value)))
+        values = sorted(_revealed, key=len, reverse=True)
+    for value in values:
+        for spelling in (
+            value,
+            json.dumps(value)[1:-1],
+            json.dumps(value, ensure_ascii=False)[1:-1],
+            quote(value, safe=""),
+        ):
+            text = text.replace(spelling, MASK)
+    return text
 
 
 class Secret:
@@ -94,8 +109,9 @@ class Secret:
         value = self._from_variable() if self._variable is not None else self._from_file()
         if not value:
             raise ConfigError(f"the secret from {self.source} is empty")
-        with _lock:
-            _revealed.add(value)
+        if len(value) >= _SHORTEST_REDACTED:
+            with _lock:
+                _revealed.add(value)
         return value
 
     def _from_variable(self) -> str:

@@ -1,0 +1,93 @@
+"""The entry point: runs the command group and turns every outcome into an exit code and a message."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from mirror.cli.app import app
+from mirror.cli.context import CliContext
+from mirror.errors import MirrorError
+
+__all__ = ["main"]
+
+_EXIT_FAILED, _EXIT_USAGE, _EXIT_REFUSED, _EXIT_INTERRUPTED = 1, 2, 4, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``mirror`` with these arguments (by default those of the process) and return its exit code.
+
+    A command returns its exit code, or None for 0. Never raises, except SystemExit from below.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    cli = CliContext(as_json="--json" in args)
+    try:
+        outcome = _run(args, cli)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away; nothing can be said there. The interpreter must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_FAILED
+    return outcome
+
+
+def _run(args: list[str], cli: CliContext) -> int:
+    try:
+        outcome = app.main(args=args, prog_name="mirror", standalone_mode=False, obj=cli)
+    except MirrorError as error:
+        return _report(cli, type(error).__name__, error.message, error.hint, error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return _EXIT_USAGE
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"{context.command_path} --help" if context is not None else None
+        return _report(cli, "UsageError", error.format_message(), hint, _EXIT_USAGE)
+    except (KeyboardInterrupt, click.Abort) as error:
+        return _interrupted(cli, error)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 the last resort: whatever it is becomes exit code 1
+        return _report(cli, type(error).__name__, _unexpected(error), _debug_hint(cli), _EXIT_FAILED)
+    return outcome if isinstance(outcome, int) and not isinstance(outcome, bool) else 0
+
+
+def _interrupted(cli: CliContext, error: BaseException) -> int:
+    """click turns both Ctrl-C and a «no» (or the end of input) at a question into Abort."""
+    by_signal = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+    if by_signal:
+        return _report(cli, "InterruptedByUserError", "interrupted", "the same command resumes it", _EXIT_INTERRUPTED)
+    return _report(cli, "RefusedError", "not confirmed; nothing was changed", None, _EXIT_REFUSED)
+
+
+def _unexpected(error: Exception) -> str:
+    text = str(error).strip()
+    return f"unexpected {type(error).__name__}: {text}" if text else f"unexpected {type(error).__name__}"
+
+
+def _debug_hint(cli: CliContext) -> str | None:
+    return None if cli.debug else "mirror --debug prints the traceback"
+
+
+def _report(cli: CliContext, kind: str, message: str, hint: str | None, exit_code: int) -> int:
+    """Say what went wrong: on stderr, with --json on stdout. Secrets are taken out of whatever the message quotes."""
+    from mirror.config.secrets import redact  # not for --help
+
+    if cli.debug:
+        click.echo(redact(traceback.format_exc().rstrip()), err=True)
+    message, hint = redact(message), None if hint is None else redact(hint)
+    if cli.as_json:
+        from mirror.cli.output import emit_json  # not for --help
+
+        emit_json({"error": {"type": kind, "message": message, "hint": hint, "exit_code": exit_code}})
+        return exit_code
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

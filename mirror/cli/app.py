@@ -1,0 +1,101 @@
+"""The command group ``mirror``. Commands are imported when they run, so that help is instant."""
+
+import importlib
+import importlib.util
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from mirror.cli.context import CliContext
+
+__all__ = ["COMMANDS", "EXIT_CODES", "app"]
+
+# name -> (module that exposes `command`, help of one line)
+COMMANDS = {
+    "check": ("mirror.cli.check_command", "Check rights, reachability and settings; changes nothing."),
+    "init": ("mirror.cli.init_command", "Create the repository, and its bucket if there is none."),
+    "worker": ("mirror.cli.worker_command", "Back up continuously, until stopped."),
+    "status": ("mirror.cli.status_command", "Say what is safe, up to when, and what is not."),
+    "inspect": ("mirror.cli.inspect_command", "Show the coverage of a partition, or what an object holds."),
+    "verify": ("mirror.cli.verify_command", "Check coverage, checksums and CRCs of what is stored."),
+    "restore": ("mirror.cli.restore_command", "Load topics into a cluster."),
+    "repair": ("mirror.cli.repair_command", "Rebuild what can be rebuilt from the stored objects."),
+    "config": ("mirror.cli.config_commands", "Check or show the configuration."),
+}
+
+EXIT_CODES = """\b
+Exit codes:
+    0  ok
+    1  failed
+    2  usage, config or no match
+    3  partial, can be resumed
+    4  refused, needs a decision, nothing changed
+    5  difference or damage found
+    6  status: objective missed or something unprotected
+   10  no repository
+   11  wrong or locked repository
+   12  credentials or rights
+   13  unreachable
+  130  interrupted, can be resumed
+"""
+
+
+class LazyGroup(click.Group):
+    """A group over COMMANDS; a command whose module is not installed does not exist."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of installed commands, in the order of COMMANDS."""
+        return [name for name, (module, _) in COMMANDS.items() if importlib.util.find_spec(module) is not None]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of that name; None when there is none."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, naming the nearest command in the error."""
+        if args and not args[0].startswith("-") and args[0] not in (names := self.list_commands(ctx)):
+            from mirror.config.nearest import did_you_mean  # not for --help
+
+            raise click.UsageError(f"there is no command {args[0]!r}{did_you_mean(args[0], names)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(
+    cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Configuration file.  [default: $MIRROR_CONFIG, ./mirror.toml, ./config/mirror.toml, /etc/mirror/mirror.toml]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, where a command can.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log on stderr."
+)
+@click.option("--debug", is_flag=True, help="Print the traceback of an error.")
+@click.version_option(version("mirror"), prog_name="mirror")
+@click.pass_context
+def app(context: click.Context, config_path: Path | None, as_json: bool, log_level: str | None, debug: bool) -> None:
+    """Continuous backup of Apache Kafka into object storage, and back."""
+    cli = context.ensure_object(CliContext)
+    cli.config_path = config_path
+    cli.as_json = cli.as_json or as_json
+    cli.log_level = log_level
+    cli.debug = debug
+    if context.invoked_subcommand is not None:
+        from mirror.cli.logs import setup_logging  # not for --help
+
+        setup_logging("text", log_level or "warning")

@@ -1,0 +1,51 @@
+"""What every command gets from the options before it, and the options that commands share."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:  # importing the configuration takes time that `mirror --help` does not have
+    from mirror.config import Config
+
+__all__ = ["CliContext", "json_option", "pass_cli"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True, kw_only=True)
+class CliContext:
+    """The global options; commands take it by ``@pass_cli``."""
+
+    config_path: Path | None = None
+    as_json: bool = False
+    log_level: str | None = None
+    debug: bool = False
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    _config: "Config | None" = field(default=None, repr=False)
+
+    def config(self) -> "Config":
+        """The configuration, loaded at the first call. Raises ConfigError."""
+        if self._config is None:
+            from mirror.config import load_config  # not for --help
+
+            self._config = load_config(self.config_path, self.environ)
+        return self._config
+
+
+pass_cli = click.make_pass_decorator(CliContext, ensure=True)
+
+
+def json_option(command: _Command) -> _Command:
+    """Adds ``--json`` to a command; ``CliContext.as_json`` is then true, as with ``mirror --json <command>``."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value:
+            context.ensure_object(CliContext).as_json = True
+
+    return click.option(
+        "--json", "as_json", is_flag=True, expose_value=False, callback=remember, help="Print JSON for programs."
+    )(command)
