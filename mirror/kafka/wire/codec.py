@@ -7,7 +7,7 @@ value or with `MalformedError`, never beyond the end of its buffer.
 import base64
 import struct
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from mirror.errors import ClusterError
 
@@ -18,6 +18,8 @@ T = TypeVar("T")
 _I16: Final = struct.Struct(">h")
 _I32: Final = struct.Struct(">i")
 _I64: Final = struct.Struct(">q")
+
+_ONE_BYTE: Final = tuple(bytes((value,)) for value in range(0x80))
 
 ZERO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
 """The id that means "none" on the wire."""
@@ -87,8 +89,16 @@ class Reader:
         value: int = _I64.unpack_from(self._buffer, self._advance(8))[0]
         return value
 
+    def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """Several fixed-size fields at once: for the hot paths."""
+        return layout.unpack_from(self._buffer, self._advance(layout.size))
+
     def uvarint(self) -> int:
         """Unsigned variable-length integer of at most 32 bits."""
+        position = self._position
+        if position < len(self._buffer) and (byte := self._buffer[position]) < 0x80:
+            self._position = position + 1
+            return byte
         value = shift = 0
         while True:
             byte = self._buffer[self._advance(1)]
@@ -161,6 +171,8 @@ class Reader:
 
 
 def _uvarint(value: int) -> bytes:
+    if value < 0x80:
+        return _ONE_BYTE[value]
     encoded = bytearray()
     while value > 0x7F:
         encoded.append((value & 0x7F) | 0x80)

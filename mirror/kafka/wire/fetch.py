@@ -4,6 +4,7 @@ The answer is parsed by hand from the frame; `records` are views on that frame, 
 frame alive: copy them out (`bytes(...)`) if they outlive it by much.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -31,6 +32,7 @@ READ_COMMITTED: Final = 1
 _NO_SESSION_ID: Final = 0
 _NO_SESSION_EPOCH: Final = -1
 _CONSUMER: Final = -1
+_FIXED_FIELDS: Final = struct.Struct(">ihqqq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,13 +152,14 @@ def decode_fetch(reader: Reader) -> FetchResponse:
         topic_id = source.topic_id()
 
         def read_partition(part: Reader) -> None:
+            partition, error_code, high_watermark, last_stable_offset, log_start_offset = part.fields(_FIXED_FIELDS)
             fetched = FetchedPartition(
                 topic_id=topic_id,
-                partition=part.i32(),
-                error_code=part.i16(),
-                high_watermark=part.i64(),
-                last_stable_offset=part.i64(),
-                log_start_offset=part.i64(),
+                partition=partition,
+                error_code=error_code,
+                high_watermark=high_watermark,
+                last_stable_offset=last_stable_offset,
+                log_start_offset=log_start_offset,
                 aborted_transactions=part.array(_aborted, least_item_bytes=17),
                 preferred_read_replica=part.i32(),
                 records=part.nullable_bytes() or _EMPTY,

@@ -1,5 +1,6 @@
 """Produce v9: whole record batches, one per partition and request, acknowledged by all in-sync replicas."""
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,9 +14,10 @@ __all__ = ["ProducedPartition", "decode_produce", "encode_produce", "produce"]
 API: Final = Api("Produce", 0, 9, since="2.8")
 
 _ALL_IN_SYNC_REPLICAS: Final = -1
+_FIXED_FIELDS: Final = struct.Struct(">ihqqq")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ProducedPartition:
     """What became of one partition's batch; offsets and times are -1 where there is none."""
 
@@ -62,8 +64,7 @@ def decode_produce(reader: Reader) -> list[ProducedPartition]:
         topic = source.string()
 
         def read_partition(part: Reader) -> None:
-            partition, error_code = part.i32(), part.i16()
-            base_offset, log_append_time_ms, log_start_offset = part.i64(), part.i64(), part.i64()
+            partition, error_code, base_offset, log_append_time_ms, log_start_offset = part.fields(_FIXED_FIELDS)
             record_errors = part.array(_record_error, least_item_bytes=6)
             message = part.nullable_string()
             part.tags()
