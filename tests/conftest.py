@@ -12,6 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.servers.kafka import KafkaCluster
     from tests.servers.minio import MinioServer
+    from tests.servers.secure import SecureKafka
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,6 +84,15 @@ def minio(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> "Iterator
 
     server = MinioServer(tmp_path_factory.mktemp("minio"))
     yield from _running(server)
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SecureKafka]":
+    """One locked-down broker for the whole session, with the users "mirror" and "nobody", and no ACL yet."""
+    from tests.servers.secure import SecureKafka
+
+    cluster = SecureKafka(tmp_path_factory.mktemp("secure-kafka"), users=("mirror", "nobody"))
+    yield from _running(cluster)
 
 
 @pytest.fixture
