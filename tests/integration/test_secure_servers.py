@@ -50,9 +50,13 @@ def test_without_rights_nothing_is_written(secure_kafka: SecureKafka) -> None:
 
 def test_a_wrong_password_is_refused(secure_kafka: SecureKafka) -> None:
     """Authentication is checked at all."""
-    admin = AdminClient({**secure_kafka.sasl_config("mirror"), "sasl.password": "wrong", "log_level": 0})
+    codes: list[int] = []
+    config = {**secure_kafka.sasl_config("mirror"), "sasl.password": "wrong", "log_level": 0}
+    admin = AdminClient({**config, "error_cb": lambda error: codes.append(error.code())})
     with pytest.raises(KafkaException):
         admin.list_topics(timeout=1)
+    admin.poll(0)
+    assert KafkaError._AUTHENTICATION in codes
 
 
 def test_minio_speaks_tls(new_minio: Callable[..., MinioServer], tmp_path: Path) -> None:
