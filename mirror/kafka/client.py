@@ -73,6 +73,17 @@ class MirrorClient(AIOKafkaClient):
             raise UnreachableError(f"no broker of {self._bootstrap_servers} is known")
         return int(node_id)
 
+    async def api_versions(self, node_id: int) -> dict[int, tuple[int, int]]:
+        """The APIs that a broker speaks: by API number the least and the largest version.
+
+        Raises:
+            UnreachableError: no connection to the broker.
+        """
+        connection = await self._get_conn(node_id)
+        if connection is None:
+            raise UnreachableError(f"no connection to broker {node_id}")
+        return dict(connection._versions)
+
     async def __aenter__(self) -> "MirrorClient":
         return self
 
