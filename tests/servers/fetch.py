@@ -10,7 +10,14 @@ from pathlib import Path
 
 from tests.servers.cache import default_cache_dir, ensure_entry
 from tests.servers.errors import StackError
-from tests.servers.versions import JAVA_MIN_MAJOR, KAFKA_VERSION, LOG4J_VERSION, MINIO_VERSION, SCALA_VERSION
+from tests.servers.versions import (
+    GO_MIN_VERSION,
+    JAVA_MIN_MAJOR,
+    KAFKA_VERSION,
+    LOG4J_VERSION,
+    MINIO_VERSION,
+    SCALA_VERSION,
+)
 
 Say = Callable[[str], None]
 
@@ -32,7 +39,7 @@ _CONNECT_ARTIFACTS = (
 _INSTALL = {
     "java": f"install a JDK or JRE {JAVA_MIN_MAJOR} or newer, e.g. apt-get install openjdk-17-jre-headless",
     "mvn": "install Maven, e.g. apt-get install maven",
-    "go": "install Go 1.24 or newer (a distribution's package may be too old)",
+    "go": f"install Go {GO_MIN_VERSION[0]}.{GO_MIN_VERSION[1]} or newer (a distribution's package may be too old)",
 }
 _FETCH_TIMEOUT_S = 1800
 
@@ -61,6 +68,15 @@ def java() -> str:
     return path
 
 
+def _go() -> str:
+    path = tool("go")
+    printed = subprocess.run([path, "version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"go(\d+)\.(\d+)", printed)
+    if found is None or (int(found.group(1)), int(found.group(2))) < GO_MIN_VERSION:
+        raise StackError(f"{path} is too old ({printed.strip() or 'no version printed'}): {_INSTALL['go']}")
+    return path
+
+
 def is_fetched(cache_dir: Path | None = None) -> bool:
     """Whether Kafka and MinIO are both in the cache, so that starting them needs no network."""
     folder = cache_dir or default_cache_dir()
@@ -81,7 +97,7 @@ def ensure_minio(cache_dir: Path | None = None, *, say: Say = say_on_stderr) -> 
     """Path of the MinIO server binary, built from its pinned source on first use. Raises StackError when it fails."""
 
     def build(work_folder: Path) -> None:
-        go = tool("go")
+        go = _go()
         say(f"building MinIO once, about 4 minutes ({MINIO_VERSION})")
         _run(
             [go, "install", f"github.com/minio/minio@{MINIO_VERSION}"],
