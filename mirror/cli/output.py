@@ -28,7 +28,7 @@ __all__ = [
     "visible",
 ]
 
-_WIDTH_WITHOUT_TERMINAL = 200
+_WIDTH_WITHOUT_TERMINAL = 100_000  # wider than any line
 
 
 def emit_json(value: object) -> None:
@@ -71,11 +71,11 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(visible(str(cell))) for cell in row))
     if not console.is_terminal:
-        console.width = max(_WIDTH_WITHOUT_TERMINAL, console.measure(table).maximum)
+        console.width = _WIDTH_WITHOUT_TERMINAL
     # Rich pads every line to the full width, which a pipe does not need.
     with console.capture() as captured:
         console.print(table)
-    lines = captured.get().splitlines()
+    lines = captured.get().strip("\n").splitlines()
     console.file.write("".join(f"{line.rstrip()}\n" for line in lines))
     console.file.flush()
 

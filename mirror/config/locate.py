@@ -13,7 +13,7 @@ __all__ = ["DEFAULT_PATHS", "find_config", "read_toml"]
 # Tried in this order when neither --config nor MIRROR_CONFIG names one.
 DEFAULT_PATHS = (Path("mirror.toml"), Path("config/mirror.toml"), Path("/etc/mirror/mirror.toml"))
 
-_SYNTAX_PLACE = re.compile(r"\(at line ([0-9]+), column ([0-9]+)\)")
+_SYNTAX_PLACE = re.compile(r"\(at (?:line ([0-9]+), column ([0-9]+)|end of document)\)")
 _MAY_BE_SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
 
@@ -66,10 +66,11 @@ def _syntax_message(message: str, text: str) -> str:
     found = _SYNTAX_PLACE.search(message)
     if found is None:
         return f"not valid TOML: {message}"
-    line_number, column = int(found[1]), int(found[2])
     reason = message[: found.start()].strip()
-    lines = text.splitlines()
-    line = lines[line_number - 1] if line_number <= len(lines) else ""
+    lines = text.rstrip().split("\n")
+    line_number = min(int(found[1] or len(lines)), len(lines))
+    line = lines[line_number - 1]
+    place = f"line {line_number}, column {found[2]}" if found[2] else f"line {line_number}, the last one"
     if _MAY_BE_SECRET.search(line):
         line = line.partition("=")[0] + "= ****" if "=" in line else "****"
-    return f"line {line_number}, column {column}: not valid TOML: {reason}\n    {line.strip()[:120]}"
+    return f"{place}: not valid TOML: {reason}\n    {line.strip()[:120]}"
