@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 
 import cramjam
+import numpy as np
 import zstandard
 
 from mirror.core.record_batch import CODEC_NAMES
@@ -20,7 +21,10 @@ UNPACK_LIMIT_BYTES = 256 << 20
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = _XERIAL_MAGIC + struct.pack(">ii", 1, 1)
 _XERIAL_BLOCK_BYTES = 32 << 10
-_LZ4_STEP_BYTES = 64 << 10
+_LZ4_MAGIC = 0x184D2204
+_LZ4_BLOCK_BYTES = {4: 64 << 10, 5: 256 << 10, 6: 1 << 20, 7: 4 << 20}
+_LZ4_STORED = 1 << 31
+_SNAPPY_RATIO = 64  # a two-byte tag copies at most 64 bytes
 _ZSTD_STEP_BYTES = 4 << 10
 _ZSTD_WINDOW_BYTES = 1 << 27
 
@@ -82,6 +86,8 @@ def _unpack_gzip(body: bytes | memoryview, limit_bytes: int) -> bytes:
         raise UnpackLimitError(limit_bytes)
     if not decoder.eof:
         raise BatchDamageError("record batch body is truncated gzip")
+    if decoder.unused_data:
+        raise BatchDamageError("record batch body has bytes after its gzip member")
     return out
 
 
@@ -89,6 +95,8 @@ def _unpack_snappy(body: bytes | memoryview, limit_bytes: int) -> bytes:
     view = memoryview(body)
     if bytes(view[:8]) != _XERIAL_MAGIC:
         return _unpack_snappy_block(view, limit_bytes)
+    if len(view) < len(_XERIAL_HEADER):
+        raise BatchDamageError("record batch body is truncated snappy")
     parts: list[bytes] = []
     total = 0
     position = len(_XERIAL_HEADER)
@@ -107,41 +115,59 @@ def _unpack_snappy(body: bytes | memoryview, limit_bytes: int) -> bytes:
 def _unpack_snappy_block(block: memoryview, limit_bytes: int) -> bytes:
     # The block opens with its unpacked length as a little-endian base-128 number: it is checked before anything is allocated.
     length = shift = 0
-    for byte in bytes(block[:6]):
+    for byte in bytes(block[:5]):
         length |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
             break
     else:
         raise BatchDamageError("record batch body is not valid snappy: no length")
+    if length > _SNAPPY_RATIO * len(block):
+        raise BatchDamageError(f"record batch body is not valid snappy: {len(block)} bytes claim {length}")
     if length > limit_bytes:
         raise UnpackLimitError(limit_bytes)
-    return bytes(cramjam.snappy.decompress_raw(bytes(block)))
+    out = bytes(cramjam.snappy.decompress_raw(bytes(block)))
+    if len(out) != length:
+        raise BatchDamageError(f"record batch body is not valid snappy: {len(out)} bytes where {length} are claimed")
+    return out
 
 
 def _unpack_lz4(body: bytes | memoryview, limit_bytes: int) -> bytes:
-    # LZ4 packs at most 255:1, so a step of 64 KiB can add at most 16 MiB before the bound is looked at.
-    if len(body) * 255 <= limit_bytes or len(body) <= _LZ4_STEP_BYTES:
-        out = bytes(cramjam.lz4.decompress(body))
-        if len(out) > limit_bytes:
-            raise UnpackLimitError(limit_bytes)
-        return out
-    view = memoryview(body)
-    decoder = cramjam.lz4.Decompressor()
-    parts: list[bytes] = []
-    total = 0
-    for position in range(0, len(view), _LZ4_STEP_BYTES):
-        decoder.decompress(bytes(view[position : position + _LZ4_STEP_BYTES]))
-        part = bytes(decoder.flush())
-        total += len(part)
-        if total > limit_bytes:
-            raise UnpackLimitError(limit_bytes)
-        parts.append(part)
-    tail = bytes(decoder.finish())
-    if total + len(tail) > limit_bytes:
-        raise UnpackLimitError(limit_bytes)
-    parts.append(tail)
-    return b"".join(parts)
+    # The frame is walked first: decoders have returned short data for a frame that lacks its end mark.
+    most_bytes = _walk_lz4(memoryview(body))
+    if most_bytes <= limit_bytes:
+        return bytes(cramjam.lz4.decompress(body))
+    room = np.empty(limit_bytes, dtype=np.uint8)  # memory is taken only as far as it is written
+    try:
+        size = cramjam.lz4.decompress_into(body, room)
+    except cramjam.DecompressionError as error:
+        if "write" in str(error):
+            raise UnpackLimitError(limit_bytes) from error
+        raise
+    return bytes(room[:size])
+
+
+def _walk_lz4(view: memoryview) -> int:
+    """Check that ``view`` is one whole lz4 frame; the most bytes that its blocks can unpack to."""
+    magic, flags, descriptor = struct.unpack_from("<IBB", view)
+    block_bytes = _LZ4_BLOCK_BYTES.get(descriptor >> 4 & 7)
+    if magic != _LZ4_MAGIC or flags >> 6 != 1 or block_bytes is None:
+        raise BatchDamageError("record batch body is not an lz4 frame")
+    position = 7 + (8 if flags & 0x08 else 0) + (4 if flags & 0x01 else 0)
+    trailing = 4 if flags & 0x10 else 0
+    most_bytes = 0
+    while True:
+        (size,) = struct.unpack_from("<I", view, position)
+        position += 4
+        if not size:
+            break
+        stored = size & ~_LZ4_STORED
+        most_bytes += stored if size & _LZ4_STORED else min(block_bytes, stored * 255)
+        position += stored + trailing
+    position += 4 if flags & 0x04 else 0
+    if position != len(view):
+        raise BatchDamageError("record batch body is a truncated lz4 frame, or has bytes after its end")
+    return most_bytes
 
 
 def _unpack_zstd(body: bytes | memoryview, limit_bytes: int) -> bytes:
@@ -164,6 +190,8 @@ def _unpack_zstd(body: bytes | memoryview, limit_bytes: int) -> bytes:
         parts.append(part)
     if not decoder.eof:
         raise BatchDamageError("record batch body is truncated zstd")
+    if decoder.unused_data:
+        raise BatchDamageError("record batch body has bytes after its zstd frame")
     return b"".join(parts)
 
 
