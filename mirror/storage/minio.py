@@ -96,7 +96,7 @@ class S3Store:
         if body_check not in get_args(BodyCheck):
             raise ConfigError(f"unknown body_check {body_check!r}", hint=f"one of {', '.join(get_args(BodyCheck))}")
         self._bucket = bucket
-        self._address = f"s3://{bucket} at {parts.hostname}{f':{parts.port}' if parts.port else ''}"
+        self._address = f"s3://{bucket} at {parts.netloc.rpartition('@')[2]}"
         self._region = region
         self._body_check = body_check
         self._http = http_pool(

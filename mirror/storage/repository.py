@@ -91,9 +91,10 @@ class Repository:
                 f"{key}: belongs to repository {index.repository_id}, this is {self.identity.repository_id}"
             )
         named = parse_segment_key(key)
-        if (index.sealed_at_ms, index.writer, index.sequence) != named:
+        # The name is given when the put begins: later than the sealing where the store was away for a while.
+        if (index.writer, index.sequence) != (named.writer, named.sequence) or index.sealed_at_ms > named.sealed_at_ms:
             raise DamageError(
-                f"{key}: holds the segment {index.sealed_at_ms}-{index.writer}-{index.sequence}: objects were swapped"
+                f"{key}: holds segment {index.writer}-{index.sequence} of {index.sealed_at_ms}: objects were swapped or renamed"
             )
         return index, object_bytes
 
