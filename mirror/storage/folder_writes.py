@@ -8,7 +8,9 @@
 A crash before 3 leaves a file in the hidden folder and nothing else; it is removed when it is a day old.
 """
 
+import errno
 import os
+import stat
 import time
 import uuid
 from threading import Lock
@@ -128,8 +130,12 @@ def _give_name(temporary: str, target: str, *, create_only: bool) -> None:
 
 
 def _refuse_link(path: str) -> None:
-    """A symbolic link, even to a folder, raises ELOOP; a file raises ENOTDIR."""
-    os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+    """A symbolic link, even to a folder, raises ELOOP: it could lead out of the root. A file raises ENOTDIR."""
+    mode = os.lstat(path).st_mode
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
 
 def _remove_if_there(path: str) -> None:
