@@ -1,0 +1,525 @@
+"""Fetches source partitions as slices: one request per broker at a time, by topic id, stopping at the last stable offset.
+
+It never decides a position: out of range, a fork or a lost incarnation is a :class:`~mirror.kafka.source_state.Notice` to the owner, who
+seeks. Trouble with one partition never stops the others; trouble with a broker is retried for ever. Everything runs in one event loop.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mirror.core.positions import TopicPartition, Watermarks
+from mirror.core.slices import FetchSlice, read_slice
+from mirror.errors import DamageError, MirrorError, UnsupportedFormatError
+from mirror.kafka.cluster_view import ClusterView
+from mirror.kafka.errors import kafka_error_to_ours
+from mirror.kafka.memory_budget import Lease, MemoryBudget
+from mirror.kafka.source_state import (
+    Diverged,
+    FetchPosition,
+    IncarnationLost,
+    Notice,
+    OutOfRange,
+    Quarantined,
+    SourcePartition,
+)
+from mirror.kafka.wire.fetch import FetchedPartition, FetchPartition, FetchRequest, FetchResponse, fetch
+from mirror.kafka.wire.offset_for_leader_epoch import offset_for_leader_epoch
+
+__all__ = ["FetchSettings", "FetchStatistics", "SourceFetcher"]
+
+log = logging.getLogger(__name__)
+
+_OFFSET_OUT_OF_RANGE = 1
+_UNKNOWN_TOPIC_ID = 100
+_STALE_METADATA_CODES = frozenset({3, 5, 6, 9, 56, 74, 75, 78, 100, 103})
+_REPLICA_SECONDS = 300.0
+_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 30.0
+_IDLE_AFTER_SECONDS = 5.0
+_IDLE_WAIT_MS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchSettings:
+    """How to fetch.
+
+    Attributes:
+        max_bytes: of one answer; the first batch comes even if it is larger.
+        partition_bytes: of one partition in one answer: the size of a slice.
+        min_bytes, wait_ms: a busy broker may collect so much for so long before it answers.
+        max_read_bytes_per_second: 0 means no limit.
+    """
+
+    max_bytes: int = 16 << 20
+    partition_bytes: int = 4 << 20
+    min_bytes: int = 128 << 10
+    wait_ms: int = 250
+    max_read_bytes_per_second: int = 0
+    rack: str = ""
+
+
+@dataclass(slots=True)
+class FetchStatistics:
+    """Counters since the start, for metrics."""
+
+    requests: int = 0
+    fetched_bytes: int = 0
+    slices: int = 0
+    errors: int = 0
+    last_answer_at: float = 0.0
+
+
+class SourceFetcher:
+    """Fetches what it is told to, from where it is told to, as fast as the memory budget lets it.
+
+    Args:
+        view: topics and leaders.
+        budget: a full one stops fetching; ``on_full`` is told, since only a flush empties it.
+        settings: sizes and manners.
+        on_notice: told, in this loop, what only the owner of positions can decide.
+        on_full: see ``budget``.
+    """
+
+    def __init__(
+        self,
+        view: ClusterView,
+        budget: MemoryBudget,
+        settings: FetchSettings,
+        *,
+        on_notice: Callable[[Notice], None],
+        on_full: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.view = view
+        self.statistics = FetchStatistics()
+        self._budget = budget
+        self._settings = settings
+        self._on_notice = on_notice
+        self._on_full = on_full
+        self._loop = asyncio.get_running_loop()
+        self._sources: dict[TopicPartition, SourcePartition] = {}
+        self._ready: dict[TopicPartition, deque[FetchSlice]] = {}
+        self._ready_event = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._nodes: dict[int, asyncio.Task[None]] = {}
+        self._next_read_at = 0.0
+        self._last_data_at = time.monotonic()
+        budget.add_listener(self._bytes_came_back)
+
+    # --- the owner's side
+
+    def clear(self) -> None:
+        """Forget every partition and every slice that was not taken: a rebalance has begun."""
+        self._sources.clear()
+        self._ready.clear()
+        self._ready_event.clear()
+
+    def seek(self, tp: TopicPartition, to: FetchPosition, assignment_epoch: int) -> None:
+        """Fetch ``tp`` from there; what was fetched of it before and not taken is dropped."""
+        old = self._sources.get(tp)
+        source = SourcePartition(tp, to.topic_id, assignment_epoch, to.offset, to.leader_epoch)
+        if old is not None and old.topic_id == to.topic_id:
+            source.held = old.held
+            source.watermarks = old.watermarks
+        self._sources[tp] = source
+        self._drop_ready(tp)
+        self._wake_all()
+
+    def drop(self, tp: TopicPartition) -> None:
+        """Stop fetching ``tp``."""
+        self._sources.pop(tp, None)
+        self._drop_ready(tp)
+
+    def hold(self, tp: TopicPartition) -> None:
+        """Fetch no more of ``tp`` until it is released: its buffer is full."""
+        source = self._sources.get(tp)
+        if source is not None:
+            source.held = True
+
+    def release(self, tp: TopicPartition) -> None:
+        """Go on with ``tp``."""
+        source = self._sources.get(tp)
+        if source is not None and source.held:
+            source.held = False
+            self._wake_all()
+
+    def take(self, tps: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, list[FetchSlice]]:
+        """The slices that are ready, in order per partition; of ``tps`` only, if given."""
+        wanted = list(self._ready) if tps is None else [tp for tp in tps if tp in self._ready]
+        taken = {tp: list(self._ready.pop(tp)) for tp in wanted}
+        for tp in taken:
+            source = self._sources.get(tp)
+            if source is not None:
+                source.queued_bytes = 0
+        if not self._ready:
+            self._ready_event.clear()
+        return taken
+
+    async def wait_ready(self) -> None:
+        """Wait until :meth:`take` would give something."""
+        await self._ready_event.wait()
+
+    @property
+    def sources(self) -> dict[TopicPartition, SourcePartition]:
+        """The partitions and their state; read only."""
+        return self._sources
+
+    async def run(self) -> None:
+        """Fetch until cancelled. Ends with an exception only on a bug: then the worker must crash, not sit idle."""
+        try:
+            while True:
+                self._start_missing_nodes()
+                for node_id, task in list(self._nodes.items()):
+                    if task.done():
+                        del self._nodes[node_id]
+                        task.result()
+                await self._sleep(1.0)
+        finally:
+            for task in self._nodes.values():
+                task.cancel()
+            await asyncio.gather(*self._nodes.values(), return_exceptions=True)
+
+    # --- per broker
+
+    def _start_missing_nodes(self) -> None:
+        leaderless: set[str] = set()
+        now = time.monotonic()
+        for tp, source in self._sources.items():
+            leader = self.view.leader(tp)
+            if leader is None or leader.topic_id != source.topic_id:
+                if not source.waiting_for_owner and now >= source.retry_at:
+                    leaderless.add(tp.topic)
+            else:
+                node_id = self._node_for(source, leader.node_id, now)
+                if node_id not in self._nodes:
+                    self._nodes[node_id] = self._loop.create_task(self._fetch_from(node_id), name=f"fetch-{node_id}")
+        if leaderless:
+            self._nodes.setdefault(-1, self._loop.create_task(self._look_for_leaders(leaderless), name="fetch-leaders"))
+
+    def _node_for(self, source: SourcePartition, leader: int, now: float) -> int:
+        if source.replica is not None and now < source.replica_until:
+            return source.replica
+        source.replica = None
+        return leader
+
+    async def _look_for_leaders(self, topics: set[str]) -> None:
+        await self._refresh(topics)
+        now = time.monotonic()
+        for tp, source in list(self._sources.items()):
+            if tp.topic in topics:
+                self._check_incarnation(source)
+                if self.view.leader(tp) is None:
+                    source.retry_at = max(source.retry_at, now + _PAUSE_SECONDS)
+
+    async def _fetch_from(self, node_id: int) -> None:
+        """Fetch from one broker until it leads nothing of ours."""
+        failures = 0
+        while True:
+            await self._mind_the_rate()
+            chosen = self._choose(node_id)
+            if chosen is None:
+                return
+            if not chosen:
+                await self._sleep(_PAUSE_SECONDS)
+                continue
+            reserve = self._settings.max_bytes
+            if not self._budget.try_take(reserve, limit_bytes=self._budget.limit_bytes - self._budget.headroom_bytes):
+                self._on_full()
+                await self._sleep(_PAUSE_SECONDS)
+                continue
+            lease = Lease(self._budget, reserve, taken=True)
+            try:
+                response = await fetch(self.view.client, node_id, self._request(chosen), connection="sources")
+            except MirrorError as error:
+                failures += 1
+                self.statistics.errors += 1
+                level = logging.WARNING if failures in (1, 10) or failures % 100 == 0 else logging.DEBUG
+                log.log(level, "fetch from broker %d failed (%d in a row): %s", node_id, failures, error)
+                del lease
+                await asyncio.sleep(min(_PAUSE_SECONDS * 2 ** min(failures, 6), 5.0))
+                await self._refresh({source.topic_partition.topic for source in chosen})
+                continue
+            failures = 0
+            self._handle(response, chosen)
+            del lease
+            del response
+
+    def _choose(self, node_id: int) -> list[SourcePartition] | None:
+        """What to ask this broker for now; None where it leads nothing of ours any more."""
+        now = time.monotonic()
+        mine = False
+        chosen: list[SourcePartition] = []
+        cap = self._settings.partition_bytes * 2
+        for tp, source in self._sources.items():
+            leader = self.view.leader(tp)
+            if leader is None or leader.topic_id != source.topic_id:
+                continue
+            if self._node_for(source, leader.node_id, now) != node_id:
+                continue
+            mine = True
+            if source.ready(now) and source.queued_bytes < cap:
+                chosen.append(source)
+        return chosen if mine else None
+
+    def _request(self, chosen: list[SourcePartition]) -> FetchRequest:
+        settings = self._settings
+        idle = time.monotonic() - self._last_data_at > _IDLE_AFTER_SECONDS
+        wanted = []
+        for source in chosen:
+            leader = self.view.leader(source.topic_partition)
+            on_leader = source.replica is None and leader is not None
+            wanted.append(
+                FetchPartition(
+                    topic_id=source.topic_id,
+                    partition=source.topic_partition.partition,
+                    fetch_offset=source.position,
+                    max_bytes=settings.partition_bytes,
+                    current_leader_epoch=leader.leader_epoch if on_leader and leader is not None else -1,
+                    last_fetched_epoch=source.leader_epoch if source.check_epoch else -1,
+                )
+            )
+        return FetchRequest(
+            partitions=wanted,
+            max_wait_ms=_IDLE_WAIT_MS if idle else settings.wait_ms,
+            min_bytes=1 if idle else settings.min_bytes,
+            max_bytes=settings.max_bytes,
+            rack=settings.rack,
+        )
+
+    # --- answers
+
+    def _handle(self, response: FetchResponse, chosen: list[SourcePartition]) -> None:
+        now = time.monotonic()
+        now_ms = int(time.time() * 1000)
+        self.statistics.requests += 1
+        self.statistics.last_answer_at = now
+        asked = {(source.topic_id, source.topic_partition.partition): source for source in chosen}
+        positions = {id(source): source.position for source in chosen}
+        if response.error_code:
+            log.warning("fetch answered %s", kafka_error_to_ours(response.error_code, "fetch"))
+        total = sum(len(answer.records) for answer in response.partitions)
+        self.statistics.fetched_bytes += total
+        if self._settings.max_read_bytes_per_second and total:
+            self._next_read_at = max(now, self._next_read_at) + total / self._settings.max_read_bytes_per_second
+        lease = Lease(self._budget, total) if total else None
+        stale: set[str] = set()
+        for answer in response.partitions:
+            source = asked.get((answer.topic_id, answer.partition))
+            if source is None or self._sources.get(source.topic_partition) is not source:
+                continue
+            if source.position != positions[id(source)]:
+                continue
+            if answer.error_code or answer.diverging_epoch is not None:
+                self._handle_error(source, answer, now, stale)
+            else:
+                self._handle_records(source, answer, lease, now, now_ms)
+        if total:
+            self._last_data_at = now
+            # Whoever got data goes to the end of the next request: a broker fills its answers from the front.
+            for source in chosen:
+                tp = source.topic_partition
+                if source.position != positions[id(source)] and self._sources.get(tp) is source:
+                    self._sources[tp] = self._sources.pop(tp)
+        if stale:
+            self._refresh_soon(stale)
+
+    def _handle_records(
+        self, source: SourcePartition, answer: FetchedPartition, lease: Lease | None, now: float, now_ms: int
+    ) -> None:
+        if answer.preferred_read_replica >= 0:
+            source.replica = answer.preferred_read_replica
+            source.replica_until = now + _REPLICA_SECONDS
+            self._wake_all()
+        watermarks = Watermarks(
+            fetched_at_ms=now_ms,
+            log_start_offset=answer.log_start_offset,
+            high_watermark=answer.high_watermark,
+            last_stable_offset=answer.last_stable_offset,
+        )
+        source.watermarks = watermarks
+        blocked = answer.last_stable_offset < answer.high_watermark and source.position >= answer.last_stable_offset
+        source.open_since_ms = (source.open_since_ms or now_ms) if blocked else None
+        if not len(answer.records):
+            return
+        try:
+            body = read_slice(answer.records, source.position, answer.aborted_transactions)
+        except (DamageError, UnsupportedFormatError) as error:
+            self._quarantine(source, error, now)
+            return
+        if body.next_offset == source.position:
+            return  # only the start of a batch fitted; it comes whole once this partition is first in a request
+        piece = FetchSlice(
+            source.topic_partition.topic,
+            source.topic_id,
+            source.topic_partition.partition,
+            source.assignment_epoch,
+            source.position,
+            body,
+            watermarks,
+            lease,
+        )
+        source.position = body.next_offset
+        if piece.leader_epoch >= 0:
+            source.leader_epoch = piece.leader_epoch
+            source.check_epoch = True
+        source.failures = 0
+        source.quarantine = None
+        source.queued_bytes += piece.size_bytes
+        self.statistics.slices += 1
+        self._ready.setdefault(source.topic_partition, deque()).append(piece)
+        self._ready_event.set()
+
+    def _handle_error(self, source: SourcePartition, answer: FetchedPartition, now: float, stale: set[str]) -> None:
+        if answer.diverging_epoch is not None:
+            epoch, fork_offset = answer.diverging_epoch
+            self._tell_fork(source, epoch, fork_offset)
+        elif answer.error_code == _OFFSET_OUT_OF_RANGE and source.replica is not None:
+            source.replica = None  # a follower may lag: only the leader's word counts
+        elif answer.error_code == _OFFSET_OUT_OF_RANGE:
+            source.waiting_for_owner = True
+            self._loop.create_task(self._explain_out_of_range(source, answer))
+        elif answer.error_code in _STALE_METADATA_CODES:
+            source.replica = None
+            source.retry_at = now + _PAUSE_SECONDS
+            stale.add(source.topic_partition.topic)
+        else:
+            self._quarantine(source, kafka_error_to_ours(answer.error_code, f"fetch of {source.topic_partition}"), now)
+
+    async def _explain_out_of_range(self, source: SourcePartition, answer: FetchedPartition) -> None:
+        """Tell a lost range from a fork: the leader also answers so where it does not know the epoch that we fetched last."""
+        tp = source.topic_partition
+        inside = answer.log_start_offset <= source.position <= answer.high_watermark
+        if source.leader_epoch >= 0 and source.check_epoch and (inside or source.position > answer.high_watermark):
+            leader = self.view.leader(tp)
+            try:
+                ends = await offset_for_leader_epoch(
+                    self.view.client, leader.node_id if leader else -1, {tp: source.leader_epoch}
+                )
+            except MirrorError as error:
+                self._ask_again(source, error)
+                return
+            end = ends[0] if ends else None
+            if end is None or end.error_code:
+                self._ask_again(source, kafka_error_to_ours(end.error_code if end else -1, f"leader epoch of {tp}"))
+                return
+            if end.leader_epoch >= 0 and end.next_offset < source.position:
+                self._tell_fork(source, end.leader_epoch, end.next_offset)
+                return
+            if inside:
+                # The leader no longer remembers that epoch (its records are gone): the position itself is sound.
+                source.check_epoch = False
+                source.waiting_for_owner = False
+                self._wake_all()
+                return
+        self._tell(
+            source,
+            OutOfRange(
+                topic_partition=tp,
+                topic_id=source.topic_id,
+                assignment_epoch=source.assignment_epoch,
+                position=source.position,
+                log_start_offset=answer.log_start_offset,
+                high_watermark=answer.high_watermark,
+            ),
+        )
+
+    def _ask_again(self, source: SourcePartition, error: MirrorError) -> None:
+        log.warning("%s: %s", source.topic_partition, error)
+        source.waiting_for_owner = False
+        source.retry_at = time.monotonic() + 1.0
+        self._refresh_soon({source.topic_partition.topic})
+
+    def _tell_fork(self, source: SourcePartition, epoch: int, fork_offset: int) -> None:
+        self._tell(
+            source,
+            Diverged(
+                topic_partition=source.topic_partition,
+                topic_id=source.topic_id,
+                assignment_epoch=source.assignment_epoch,
+                position=source.position,
+                fork_offset=max(0, min(fork_offset, source.position)),
+                last_leader_epoch=source.leader_epoch,
+                leader_epoch=epoch,
+            ),
+        )
+
+    def _tell(self, source: SourcePartition, notice: Notice) -> None:
+        source.waiting_for_owner = True
+        if self._sources.get(source.topic_partition) is source:
+            self._on_notice(notice)
+
+    def _quarantine(self, source: SourcePartition, error: MirrorError, now: float) -> None:
+        source.failures += 1
+        self.statistics.errors += 1
+        source.retry_at = now + min(_PAUSE_SECONDS * 2**source.failures, _LONGEST_PAUSE_SECONDS)
+        first = source.quarantine is None
+        source.quarantine = error
+        if first:
+            self._on_notice(
+                Quarantined(
+                    topic_partition=source.topic_partition,
+                    topic_id=source.topic_id,
+                    assignment_epoch=source.assignment_epoch,
+                    position=source.position,
+                    error=error,
+                )
+            )
+
+    # --- metadata
+
+    def _refresh_soon(self, topics: set[str]) -> None:
+        if -1 not in self._nodes or self._nodes[-1].done():
+            self._nodes[-1] = self._loop.create_task(self._look_for_leaders(topics), name="fetch-leaders")
+
+    async def _refresh(self, topics: set[str]) -> None:
+        try:
+            await self.view.refresh(topics)
+        except MirrorError as error:
+            log.warning("no metadata: %s", error)
+            await asyncio.sleep(1.0)
+
+    def _check_incarnation(self, source: SourcePartition) -> None:
+        current = self.view.topic_id(source.topic_partition.topic)
+        if current == source.topic_id or source.waiting_for_owner:
+            return
+        self._tell(
+            source,
+            IncarnationLost(
+                topic_partition=source.topic_partition,
+                topic_id=source.topic_id,
+                assignment_epoch=source.assignment_epoch,
+                position=source.position,
+                new_topic_id=current,
+            ),
+        )
+
+    # --- waiting
+
+    def _drop_ready(self, tp: TopicPartition) -> None:
+        self._ready.pop(tp, None)
+        if not self._ready:
+            self._ready_event.clear()
+
+    async def _mind_the_rate(self) -> None:
+        pause = self._next_read_at - time.monotonic()
+        if pause > 0:
+            await asyncio.sleep(pause)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _wake_all(self) -> None:
+        # Several loops wait on one event: a new one for the next time, so that none can clear it under another.
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    def _bytes_came_back(self) -> None:
+        # Called from any thread, also from a garbage collector: it must never raise.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake_all)

@@ -1,0 +1,399 @@
+"""The backup of the partitions that are assigned to this worker, from positions to durable objects.
+
+::
+
+    assigned ─ resolver ─ seek ─▶ SourceFetcher ─ slices ─▶ (Faust stream, agent) ─▶ Collector ─ flush ─▶ Flusher ─▶ store
+                                       ▲                                                │ hole: seek                │
+                                       └────────────────────────────────────────────────┘          on_sealed ◀──────┘
+
+Everything here runs in one event loop and knows nothing of Faust.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.segment.index import StartEntry
+from mirror.core.slices import FetchSlice
+from mirror.errors import MirrorError
+from mirror.kafka.cluster_view import ClusterView
+from mirror.kafka.memory_budget import MemoryBudget
+from mirror.kafka.source_fetcher import FetchSettings, SourceFetcher
+from mirror.kafka.source_state import (
+    Diverged,
+    FetchPosition,
+    IncarnationLost,
+    Notice,
+    OutOfRange,
+    Quarantined,
+)
+from mirror.service.backup.ages import BehindTracker
+from mirror.service.backup.collector import Collector, FlushBatch, Verdict
+from mirror.service.backup.flusher import Flusher, SealedSegment
+from mirror.service.backup.resolver import PositionResolver
+
+__all__ = ["BackupCounters", "BackupPipeline", "PipelineSettings"]
+
+log = logging.getLogger(__name__)
+
+_RESOLVE_PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSettings:
+    """When to flush."""
+
+    flush_interval_ms: int
+    flush_bytes: int
+    put_threads: int
+
+
+@dataclass(slots=True)
+class BackupCounters:
+    """Counted since the start, for metrics."""
+
+    slices: int = 0
+    records: int = 0
+    stale_slices: int = 0
+    holes: int = 0
+    gaps: int = 0
+    lost_offsets: int = 0
+    forks: int = 0
+    objects: int = 0
+    stored_bytes: int = 0
+    fetched_bytes: int = 0
+    rebalances: int = 0
+    resolve_failures: int = 0
+
+
+class BackupPipeline:
+    """See the module.
+
+    Args:
+        view: topics and leaders of the source cluster.
+        budget: the worker's memory.
+        fetch: how to fetch.
+        settings: when to flush.
+        make_flusher: given the callback for durable objects.
+        make_resolver: given the function that makes starts durable.
+        on_sealed: awaited for each durable object, in order.
+    """
+
+    def __init__(
+        self,
+        view: ClusterView,
+        budget: MemoryBudget,
+        fetch: FetchSettings,
+        settings: PipelineSettings,
+        *,
+        make_flusher: Callable[[Callable[[SealedSegment], Awaitable[None]]], Flusher],
+        make_resolver: Callable[[Callable[[list[StartEntry]], Awaitable[None]]], PositionResolver],
+        on_sealed: Callable[[SealedSegment], Awaitable[None]],
+    ) -> None:
+        self.counters = BackupCounters()
+        self.budget = budget
+        self.view = view
+        self.collector = Collector()
+        self.flusher = make_flusher(self._sealed)
+        self.resolver = make_resolver(self._put_starts)
+        self.fetcher = SourceFetcher(view, budget, fetch, on_notice=self._on_notice, on_full=self._flush_soon)
+        self.assignment_epoch = 0
+        self.ages_ms: dict[TopicPartition, int] = {}
+        self.resolving: set[TopicPartition] = set()
+        self._settings = settings
+        self._tell_sealed = on_sealed
+        self._owned: set[TopicPartition] = set()
+        self._trackers: dict[TopicPartition, BehindTracker] = {}
+        self._gate = asyncio.Event()
+        self._flush_now = asyncio.Event()
+        self._stopping = False
+        self._assigning: asyncio.Task[None] | None = None
+        self._tasks = [
+            asyncio.create_task(self.fetcher.run(), name="source-fetcher"),
+            asyncio.create_task(self._flush_loop(), name="flush-loop"),
+            asyncio.create_task(self._age_loop(), name="age-loop"),
+        ]
+
+    # --- assignment
+
+    @property
+    def owned(self) -> set[TopicPartition]:
+        """The source partitions that are assigned to this worker."""
+        return self._owned
+
+    def revoked(self) -> None:
+        """A rebalance begins: fetching stops; buffers wait, since most partitions come back."""
+        self.assignment_epoch += 1
+        self._gate.clear()
+        self.fetcher.clear()
+        if self._assigning is not None:
+            self._assigning.cancel()
+
+    def assigned(self, tps: set[TopicPartition]) -> None:
+        """The source partitions that are ours now. Their positions are resolved at once, and sought once :meth:`release` was called."""
+        self.assignment_epoch += 1
+        self.counters.rebalances += 1
+        self._gate.clear()
+        self.fetcher.clear()
+        gained = tps - self._owned
+        lost = self._owned - tps
+        dropped = self.collector.forget(lost)
+        if dropped:
+            log.info(
+                "%d bytes of %d revoked partitions were not flushed: their new owner fetches them", dropped, len(lost)
+            )
+        self._owned = set(tps)
+        for tp in lost:
+            self._trackers.pop(tp, None)
+            self.ages_ms.pop(tp, None)
+        if self._assigning is not None:
+            self._assigning.cancel()
+        self._assigning = asyncio.create_task(self._assign(self.assignment_epoch, set(tps), gained), name="assign")
+
+    def release(self) -> None:
+        """The rebalance is over: what is delivered from now on arrives."""
+        self._gate.set()
+
+    async def _assign(self, epoch: int, tps: set[TopicPartition], gained: set[TopicPartition]) -> None:
+        """Seek every partition once its position is known. One that cannot be resolved never stops the others."""
+        self.resolving = set(tps)
+        while self.resolving and epoch == self.assignment_epoch:
+            try:
+                found = await self.resolver.resolve(set(self.resolving), refresh=bool(gained))
+            except MirrorError as error:
+                self.counters.resolve_failures += 1
+                log.error("positions of %d partitions are not known yet, tried again: %s", len(self.resolving), error)
+                await asyncio.sleep(_RESOLVE_PAUSE_SECONDS)
+                continue
+            gained = set()
+            await self._gate.wait()
+            if epoch != self.assignment_epoch:
+                return
+            for tp, position in found.items():
+                self._seek(tp, position)
+                self.resolving.discard(tp)
+            if self.resolving:
+                await asyncio.sleep(_RESOLVE_PAUSE_SECONDS)
+                await self._refresh_view({tp.topic for tp in self.resolving})
+
+    async def _refresh_view(self, topics: set[str]) -> None:
+        try:
+            await self.view.refresh(topics)
+        except MirrorError as error:
+            log.warning("no metadata: %s", error)
+
+    def _seek(self, tp: TopicPartition, position: FetchPosition) -> None:
+        buffer = self.collector.expect(
+            tp, position.topic_id, position.offset, position.leader_epoch, self.assignment_epoch
+        )
+        self.fetcher.seek(
+            tp, FetchPosition(buffer.topic_id, buffer.expected, buffer.leader_epoch), self.assignment_epoch
+        )
+
+    def _seek_to_buffer(self, tp: TopicPartition) -> None:
+        buffer = self.collector.buffers.get(tp)
+        if buffer is not None:
+            buffer.seeking = True
+            self.fetcher.seek(
+                tp, FetchPosition(buffer.topic_id, buffer.expected, buffer.leader_epoch), self.assignment_epoch
+            )
+
+    # --- slices
+
+    def add(self, piece: FetchSlice) -> Verdict:
+        """A slice that came through the stream. Never blocks."""
+        verdict = self.collector.add(piece)
+        counters = self.counters
+        if verdict is Verdict.ACCEPTED:
+            counters.slices += 1
+            counters.fetched_bytes += piece.size_bytes
+            if self.collector.size_bytes >= self._settings.flush_bytes:
+                self._flush_soon()
+        elif verdict is Verdict.HOLE:
+            buffer = self.collector.buffers[piece.topic_partition]
+            if not buffer.seeking:
+                counters.holes += 1
+                log.info(
+                    "%s: slice [%d, %d) came, %d was expected: fetched again",
+                    piece.topic_partition,
+                    piece.start_offset,
+                    piece.next_offset,
+                    buffer.expected,
+                )
+                self._seek_to_buffer(piece.topic_partition)
+        else:
+            counters.stale_slices += 1
+        return verdict
+
+    # --- notices
+
+    def _on_notice(self, notice: Notice) -> None:
+        if notice.assignment_epoch != self.assignment_epoch:
+            return
+        tp = notice.topic_partition
+        now_ms = int(time.time() * 1000)
+        if isinstance(notice, OutOfRange):
+            self._out_of_range(notice, now_ms)
+        elif isinstance(notice, Diverged):
+            fork = self.collector.add_fork(
+                tp, notice.fork_offset, notice.last_leader_epoch, notice.leader_epoch, now_ms
+            )
+            if fork is not None:
+                self.counters.forks += 1
+                log.error(
+                    "%s: the log was truncated to offset %d (unclean leader election): what was stored from there on under leader "
+                    "epoch %d and before is kept as a cut tail and is not restored",
+                    tp,
+                    fork.fork_offset,
+                    fork.last_leader_epoch,
+                )
+            self._seek_to_buffer(tp)
+        elif isinstance(notice, IncarnationLost):
+            self._incarnation_lost(notice)
+        elif isinstance(notice, Quarantined):
+            log.error("%s cannot be read at offset %d, tried again: %s", tp, notice.position, notice.error)
+
+    def _out_of_range(self, notice: OutOfRange, now_ms: int) -> None:
+        tp = notice.topic_partition
+        if notice.position < notice.log_start_offset:
+            # What the fetcher sent but the collector never got is still in the log or is in this gap: both begin at the buffer's end.
+            gap = self.collector.add_gap(tp, notice.log_start_offset, "retention", now_ms)
+            if gap is not None:
+                self.counters.gaps += 1
+                self.counters.lost_offsets += gap.next_offset - gap.start_offset
+                log.error(
+                    "%s: offsets [%d, %d) are LOST: the broker deleted them before they were stored (retention)",
+                    tp,
+                    gap.start_offset,
+                    gap.next_offset,
+                )
+                self._flush_soon()
+            self._seek_to_buffer(tp)
+            return
+        log.error(
+            "%s: position %d is beyond the end of the log (%d) and no leader epoch tells why: the log was truncated or replaced; this "
+            "partition waits, tried again in a minute",
+            tp,
+            notice.position,
+            notice.high_watermark,
+        )
+        asyncio.get_running_loop().call_later(60.0, self._try_again, tp, self.assignment_epoch)
+
+    def _try_again(self, tp: TopicPartition, epoch: int) -> None:
+        if epoch == self.assignment_epoch:
+            self._seek_to_buffer(tp)
+
+    def _incarnation_lost(self, notice: IncarnationLost) -> None:
+        tp = notice.topic_partition
+        if notice.new_topic_id is None:
+            log.warning("%s: the topic was deleted; what is stored of it stays restorable", tp)
+        else:
+            log.warning(
+                "%s: the topic was deleted and created anew: its new incarnation is backed up from its start", tp
+            )
+        self.fetcher.drop(tp)
+        self.resolving.add(tp)
+        if self._assigning is None or self._assigning.done():
+            self._assigning = asyncio.create_task(
+                self._assign(self.assignment_epoch, self.resolving, set()), name="assign-again"
+            )
+
+    # --- flushing
+
+    async def _put_starts(self, starts: list[StartEntry]) -> None:
+        await self.flusher.submit(FlushBatch([], [], [], starts))
+
+    def _flush_soon(self) -> None:
+        self._flush_now.set()
+
+    async def _flush_loop(self) -> None:
+        interval = self._settings.flush_interval_ms
+        while True:
+            first = self.collector.first_buffered_at_ms
+            wait_ms = first + interval - int(time.time() * 1000) if first else 1000
+            if wait_ms > 0:
+                try:
+                    await asyncio.wait_for(self._flush_now.wait(), min(wait_ms, 1000) / 1000)
+                except TimeoutError:
+                    continue
+            self._flush_now.clear()
+            # While the store is slow, more of the same age goes into fewer objects; a full buffer always goes.
+            if self.flusher.in_flight >= self._settings.put_threads and not self._must_flush():
+                await asyncio.sleep(0.05)
+                continue
+            self._flush()
+
+    def _must_flush(self) -> bool:
+        return self.collector.size_bytes >= self._settings.flush_bytes
+
+    def _flush(self) -> None:
+        batch = self.collector.take()
+        if batch:
+            self.flusher.submit(batch)
+
+    async def _sealed(self, sealed: SealedSegment) -> None:
+        counters = self.counters
+        counters.objects += 1
+        counters.stored_bytes += sealed.size_bytes
+        counters.records += sum(run.record_count for run in sealed.index.runs)
+        self.resolver.fold(sealed.index)
+        await self._tell_sealed(sealed)
+
+    # --- ages
+
+    async def _age_loop(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            now_ms = int(time.time() * 1000)
+            for tp, source in self.fetcher.sources.items():
+                if source.watermarks is None:
+                    continue
+                safe = self.resolver.safe_position(PartitionId(source.topic_id, tp.partition))
+                durable = safe.next_offset if safe is not None else 0
+                tracker = self._trackers.setdefault(tp, BehindTracker())
+                self.ages_ms[tp] = tracker.observe(source.watermarks.last_stable_offset, durable, now_ms)
+                buffer = self.collector.buffers.get(tp)
+                if buffer is not None:
+                    buffer.observe(source.watermarks)
+
+    # --- ending
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why the pipeline cannot go on, if it cannot: the worker must crash, never sit idle."""
+        for task in [*self._tasks, *([self._assigning] if self._assigning else [])]:
+            if task.done() and not task.cancelled():
+                error = task.exception()
+                if error is not None:
+                    return error
+        return self.flusher.crashed
+
+    async def drain(self, timeout_seconds: float, *, queue_is_empty: Callable[[], bool]) -> bool:
+        """Stop fetching, flush what is here, wait until it is durable and told.
+
+        Args:
+            timeout_seconds: for all of it.
+            queue_is_empty: whether everything delivered has reached :meth:`add`.
+
+        Returns:
+            Whether everything is durable; what is not, the next owner fetches again.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        self.fetcher.clear()
+        if self._assigning is not None:
+            self._assigning.cancel()
+        while not queue_is_empty() and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        self._flush()
+        return await self.flusher.drain(max(0.0, deadline - time.monotonic()))
+
+    async def close(self) -> None:
+        """Stop everything."""
+        tasks = [*self._tasks, *([self._assigning] if self._assigning else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.flusher.close()

@@ -1,0 +1,158 @@
+"""Where each assigned partition goes on: from the repository, which is the truth, and the table, which may know of newer objects.
+
+Neither can be ahead of the store, so the larger of the two is right. A partition that was never seen gets a start, which is durable
+before its first fetch: else `latest`, killed before the first flush, would begin again later and lose what came between.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+from mirror.core.coverage import build_coverage
+from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.safe_positions import PositionsBook, SafePosition
+from mirror.core.segment.index import SegmentIndex, StartEntry
+from mirror.errors import MirrorError
+from mirror.kafka.cluster import LogOffsets, log_offsets
+from mirror.kafka.cluster_view import ClusterView
+from mirror.kafka.source_state import FetchPosition
+from mirror.storage.repository import Repository
+
+__all__ = ["PositionResolver"]
+
+log = logging.getLogger(__name__)
+
+_OVERLAP_MS = 20 * 60 * 1000
+
+
+class PositionResolver:
+    """Resolves positions; one at a time.
+
+    Args:
+        repository: read when a worker starts, and again (only what is new) when partitions come from another worker.
+        view: topic ids and leaders.
+        look_up: what the table says of a partition.
+        put_starts: makes start entries durable.
+        start: where a partition begins that was never seen.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        view: ClusterView,
+        *,
+        look_up: Callable[[PartitionId], SafePosition | None],
+        put_starts: Callable[[list[StartEntry]], Awaitable[None]],
+        start: Literal["earliest", "latest"],
+    ) -> None:
+        self._repository = repository
+        self._view = view
+        self._look_up = look_up
+        self._put_starts = put_starts
+        self._start = start
+        self._book = PositionsBook()
+        self._loaded_at_ms = 0
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Read the repository's coverage, or what was added since the last time.
+
+        Raises:
+            MirrorError: the store cannot be read; nothing is known then.
+        """
+        async with self._lock:
+            now_ms = int(time.time() * 1000)
+            since_ms = max(0, self._loaded_at_ms - _OVERLAP_MS)
+            first = not self._loaded_at_ms
+            objects = await asyncio.to_thread(
+                self._repository.load_indexes, on_damage=_report_damage, since_ms=since_ms
+            )
+            if first:
+                coverage = build_coverage((entry.key, entry.index) for entry in objects)
+                self._book.set_coverage(coverage.values())
+            else:
+                self._book.fold(entry.index for entry in objects)
+            self._loaded_at_ms = now_ms
+
+    async def resolve(self, tps: set[TopicPartition], *, refresh: bool) -> dict[TopicPartition, FetchPosition]:
+        """Positions of partitions; those whose topic is not there are left out.
+
+        Args:
+            tps: whose.
+            refresh: whether another worker may have written to them since the last load.
+
+        Raises:
+            MirrorError: store or cluster cannot be asked; the caller tries again.
+        """
+        if refresh or not self._loaded_at_ms:
+            await self.load()
+        found: dict[TopicPartition, FetchPosition] = {}
+        unseen: dict[TopicPartition, str] = {}
+        for tp in tps:
+            topic_id = self._view.topic_id(tp.topic)
+            if topic_id is None:
+                continue
+            safe = self.safe_position(PartitionId(topic_id, tp.partition))
+            if safe is None:
+                unseen[tp] = topic_id
+            else:
+                found[tp] = FetchPosition(topic_id, safe.next_offset, safe.leader_epoch)
+        if unseen:
+            found.update(await self._begin(unseen))
+        return found
+
+    def fold(self, index: SegmentIndex) -> None:
+        """An object of ours became durable."""
+        self._book.fold((index,))
+
+    def safe_position(self, partition_id: PartitionId) -> SafePosition | None:
+        """The furthest that is known to be safe."""
+        known = [self._book.get(partition_id), self._look_up(partition_id)]
+        return max((entry for entry in known if entry is not None), key=lambda entry: entry.next_offset, default=None)
+
+    async def _begin(self, unseen: Mapping[TopicPartition, str]) -> dict[TopicPartition, FetchPosition]:
+        logs = await self._log_offsets(set(unseen))
+        now_ms = int(time.time() * 1000)
+        starts = []
+        for tp, offsets in logs.items():
+            offset = offsets.log_start_offset if self._start == "earliest" else offsets.last_stable_offset
+            starts.append(
+                StartEntry(
+                    topic=tp.topic,
+                    topic_id=unseen[tp],
+                    partition=tp.partition,
+                    start_offset=offset,
+                    reason=self._start,
+                    recorded_at_ms=now_ms,
+                )
+            )
+        if starts:
+            await self._put_starts(starts)
+        found = {}
+        for start in starts:
+            self._book.start(start)
+            tp = TopicPartition(start.topic, start.partition)
+            found[tp] = FetchPosition(start.topic_id, start.start_offset, -1)
+        return found
+
+    async def _log_offsets(self, tps: set[TopicPartition]) -> Mapping[TopicPartition, LogOffsets]:
+        """Of all at once; one by one where that fails, so that one bad partition never stops the others."""
+        try:
+            return await log_offsets(self._view.client, tps)
+        except MirrorError:
+            if len(tps) == 1:
+                raise
+        found: dict[TopicPartition, LogOffsets] = {}
+        for topic in {tp.topic for tp in tps}:
+            of_topic = {tp for tp in tps if tp.topic == topic}
+            try:
+                found.update(await log_offsets(self._view.client, of_topic))
+            except MirrorError as error:
+                log.error("no start for %d partitions of %s, tried again: %s", len(of_topic), topic, error)
+        return found
+
+
+def _report_damage(key: str, error: Exception) -> None:
+    log.error("%s cannot be read, its ranges are fetched again: %s", key, error)

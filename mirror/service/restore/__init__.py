@@ -1,0 +1,1 @@
+"""Restore: from a repository back into a cluster, as raw batches."""
