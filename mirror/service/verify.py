@@ -7,7 +7,7 @@ It cannot see that the newest objects of an idle partition were deleted before a
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.keys import parse_segment_key
@@ -32,7 +32,8 @@ _FOOTER_BYTES = 64 << 10
 _WHOLE_OBJECT_BYTES = 96 << 20
 
 
-class _Footer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Footer:
     key: str
     size_bytes: int
     index: SegmentIndex | None
@@ -60,12 +61,17 @@ def verify_repository(
     wanted = None if topics is None else frozenset(topics)
     report = VerifyReport(repository=repository.address, level=level)
     listing = list_objects(repository, report)
-    named = check_rollups(repository, listing, report, wanted)
+    named, hidden = check_rollups(repository, listing, report, wanted)
     topic_objects = check_topics(repository, listing, report)
     sizes = {key: info.size_bytes for key, info in listing.segments.items()}
     sound: list[RolledObject] = []
     for footer in _footers(repository, sizes, on_progress):
         _judge_footer(footer, named.get(footer.key), report, wanted)
+        if footer.key in hidden and footer.index is not None:
+            message = (
+                f"{footer.key}: the roll-up of its day does not name it: readers do not see it; delete that roll-up"
+            )
+            report.findings += findings_of_runs("rollup_stale", footer.key, footer.index.runs, message, wanted)
         if footer.index is not None and footer.finding is None:
             sound.append(RolledObject(key=footer.key, size_bytes=footer.size_bytes, index=shorten(footer.index)))
     if level != "quick":

@@ -59,11 +59,12 @@ def list_objects(repository: Repository, report: VerifyReport) -> Listing:
 
 def check_rollups(
     repository: Repository, listing: Listing, report: VerifyReport, topics: frozenset[str] | None
-) -> dict[str, RolledObject]:
-    """Read all roll-ups: what they name must be there, and what is there must not be hidden by them.
+) -> tuple[dict[str, RolledObject], set[str]]:
+    """Read all roll-ups: what they name must be there.
 
     Returns:
-        All objects that roll-ups name, by key.
+        All objects that roll-ups name, by key; and the keys of those that are there but hidden from readers, because the roll-up of
+        their finished day does not name them.
     """
     named: dict[str, RolledObject] = {}
     named_by_day: dict[str, set[str]] = {}
@@ -83,13 +84,12 @@ def check_rollups(
         if key not in listing.segments:
             message = f"{key}: a roll-up names it, the store does not have it"
             report.findings += findings_of_runs("object_missing", key, entry.index.runs, message, topics)
+    hidden = set()
     for key in listing.segments:
         day = key[len(LEVEL_0_PREFIX) :].partition("/")[0]
         if day in named_by_day and key not in named_by_day[day]:
-            entry_runs = named[key].index.runs if key in named else []
-            message = f"{key}: the roll-up of its day does not name it, so readers do not see it; delete {ROLLUP_PREFIX}{day}/"
-            report.findings += findings_of_runs("rollup_stale", key, entry_runs, message, topics)
-    return named
+            hidden.add(key)
+    return named, hidden
 
 
 def _read_rollup(repository: Repository, key: str) -> Rollup | Exception:
