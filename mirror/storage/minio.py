@@ -1,8 +1,10 @@
 """Objects in a bucket of MinIO or any S3: the minio SDK's client, one request for each operation.
 
-The public ``put_object`` of the SDK copies the body and hashes it with SHA-256 (http) or MD5 (https) before the first byte is sent. Ours
-goes through the SDK's ``_execute`` with a CRC-32C that the store checks: measured on loopback in ``docs/decisions``. Two privates of the
-SDK are used, ``_execute`` and ``_build_headers``; a test fails when they move, and the version is pinned.
+The public ``put_object`` of the SDK copies the body and hashes it (SHA-256 on http, MD5 on https) before the first byte is sent, and the
+store hashes it again. Ours goes through the SDK's ``_execute`` with a CRC-32C that the store checks. Measured with 32 MiB on loopback:
+12 ms of our CPU instead of 35 (http) or 72 (https), 326 MB/s instead of 226; a bare PUT without any check took 7 ms, at 336 MB/s. The
+rest is MinIO's: its MD5 for the ETag is most of it. Two privates of the SDK are used,
+``_execute`` and ``_build_headers``; the version is pinned, and a test fails when they move.
 """
 
 import base64

@@ -159,15 +159,15 @@ def _transport_error(error: transport.HTTPError, where: str) -> MirrorError:
         )
     if isinstance(cause, ssl.SSLError):
         return UnreachableError(f"{where}: TLS failed: {cause.reason}", hint="is the endpoint https:// or http://?")
-    if isinstance(error, transport.ConnectTimeoutError):
-        return UnreachableError(f"{where}: no connection in time")
-    if isinstance(error, transport.ReadTimeoutError) or isinstance(cause, TimeoutError):
-        return UnreachableError(f"{where}: no answer in time")
     if isinstance(error, transport.NewConnectionError):
         reason = cause.strerror if isinstance(cause, OSError) else None
         return UnreachableError(
             f"{where}: no connection: {reason or 'refused'}", hint="is the endpoint right, the store up?"
         )
+    if isinstance(error, transport.ConnectTimeoutError):
+        return UnreachableError(f"{where}: no connection in time")
+    if isinstance(error, transport.ReadTimeoutError) or isinstance(cause, TimeoutError):
+        return UnreachableError(f"{where}: no answer in time")
     if isinstance(cause, transport.IncompleteRead):
         return UnreachableError(f"{where}: the answer broke off")
     detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause).__name__

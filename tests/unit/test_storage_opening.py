@@ -1,6 +1,7 @@
 """From an address to a store, or to an error that names the right form."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,11 @@ from mirror.storage.folder import FolderStore
 from mirror.storage.minio import S3Store
 from mirror.storage.opening import open_store
 
-KEYS = {"access_key": "the-access-key", "secret_key": "the-secret-key", "session_token": "the-session-token"}
+KEYS: dict[str, Any] = {
+    "access_key": "the-access-key",
+    "secret_key": "the-secret-key",
+    "session_token": "the-session-token",
+}
 
 
 def test_memory_is_new_or_shared_by_name() -> None:
@@ -47,7 +52,7 @@ def test_folder_address_with_escapes() -> None:
 )
 def test_s3_address(url: str, endpoint: str | None, address: str) -> None:
     """Bucket, prefix and host are told, in one form."""
-    store = open_store(url, endpoint=endpoint, **KEYS)  # type: ignore[arg-type]
+    store = open_store(url, endpoint=endpoint, **KEYS)
     assert store.address == address
     assert isinstance(admin_of(store), S3Store)
 
@@ -57,7 +62,7 @@ def test_region_names_the_aws_host() -> None:
     assert (
         open_store("s3://backup", region="eu-central-1", **KEYS).address
         == "s3://backup at s3.eu-central-1.amazonaws.com"
-    )  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def test_region_names_the_aws_host() -> None:
 def test_bad_address_is_refused_with_the_right_form(url: str) -> None:
     """The hint shows how an address looks."""
     with pytest.raises(ConfigError) as caught:
-        open_store(url, endpoint="http://127.0.0.1:9000", **KEYS)  # type: ignore[arg-type]
+        open_store(url, endpoint="http://127.0.0.1:9000", **KEYS)
     assert caught.value.hint
 
 
@@ -97,7 +102,7 @@ def test_bad_address_is_refused_with_the_right_form(url: str) -> None:
 def test_bad_endpoint_is_refused(endpoint: str) -> None:
     """An endpoint is a scheme, a host and a port."""
     with pytest.raises(ConfigError, match="endpoint"):
-        open_store("s3://backup", endpoint=endpoint, **KEYS)  # type: ignore[arg-type]
+        open_store("s3://backup", endpoint=endpoint, **KEYS)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +117,10 @@ def test_bad_endpoint_is_refused(endpoint: str) -> None:
         {"ca_file": __file__, **KEYS},
     ],
 )
-def test_bad_settings_are_refused(options: dict[str, str]) -> None:
+def test_bad_settings_are_refused(options: dict[str, Any]) -> None:
     """Half a key pair, unknown words and unusable files are found before the first request."""
     with pytest.raises(ConfigError) as caught:
-        open_store("s3://backup", endpoint="https://127.0.0.1:9000", **options)  # type: ignore[arg-type]
+        open_store("s3://backup", endpoint="https://127.0.0.1:9000", **options)
     assert caught.value.hint
 
 
@@ -129,14 +134,14 @@ def test_web_identity_needs_its_token_file(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_secrets_are_never_shown() -> None:
     """Neither a store's repr or address, nor an error about an address with a secret in it, tells the secret."""
-    store = open_store("s3://backup/p", endpoint="http://127.0.0.1:9000", **KEYS)  # type: ignore[arg-type]
+    store = open_store("s3://backup/p", endpoint="http://127.0.0.1:9000", **KEYS)
     shown = f"{store!r} {store.address}"
     for url, endpoint in (
         ("s3://key:the-secret-key@backup", "http://h"),
         ("s3://backup", "http://key:the-secret-key@h"),
     ):
         with pytest.raises(ConfigError) as caught:
-            open_store(url, endpoint=endpoint, **KEYS)  # type: ignore[arg-type]
+            open_store(url, endpoint=endpoint, **KEYS)
         shown += f"{caught.value} {caught.value.hint}"
     for secret in ("the-secret-key", "the-session-token"):
         assert secret not in shown
