@@ -8,9 +8,10 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.positions import PartitionId, TopicPartition
@@ -108,8 +109,9 @@ class Loader:
         tasks = [asyncio.create_task(self._load(job, pool)) for job in self._jobs]
         watch = asyncio.create_task(self._failed.wait())
         try:
-            work = asyncio.gather(reader, *tasks)
-            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+            work: asyncio.Future[list[None]] = asyncio.gather(reader, *tasks)
+            waited: set[asyncio.Future[Any]] = {work, watch}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if self._failure is not None:
                 work.cancel()
                 raise self._failure
@@ -202,15 +204,8 @@ class Loader:
 def _batches(loaded: LoadedRun, maker: BatchMaker) -> Iterator[ProducibleBatch]:
     piece, unpacked = loaded.piece, loaded.run.unpacked
     for content in loaded.contents():
-        yield from maker.add(
-            content, unpacked=unpacked, start_offset=piece.start_offset, next_offset=piece.next_offset
-        )
+        yield from maker.add(content, unpacked=unpacked, start_offset=piece.start_offset, next_offset=piece.next_offset)
 
 
 def _some(batches: Iterator[ProducibleBatch]) -> list[ProducibleBatch]:
     return list(islice(batches, _AT_ONCE))
-
-
-def rest_coverage(coverage: PartitionCoverage, pieces: tuple[object, ...]) -> PartitionCoverage:
-    """The coverage with only these pieces left to read."""
-    return replace(coverage, runs=pieces)  # type: ignore[arg-type]

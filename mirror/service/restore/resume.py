@@ -92,7 +92,7 @@ async def compare_with_target(
                 rests[TopicPartition(topic.target_topic, partition.partition)] = rest
                 done = replace(partition, done_records=log_end, records=rest.total_records or 0, is_exact=True)
             partitions.append(done)
-        state = topic.state
+        state: TopicState = topic.state
         if state is TopicState.FILLED:
             if any(p.done_records != p.records for p in partitions):
                 raise _not_empty(topic, target.alias)
@@ -219,9 +219,7 @@ async def _last_record(client: MirrorClient, name: TopicPartition, log_end: int)
     wanted = FetchPartition(
         topic_id=leader.topic_id, partition=name.partition, fetch_offset=log_end - 1, max_bytes=1 << 20
     )
-    request = FetchRequest(
-        partitions=(wanted,), max_wait_ms=1000, max_bytes=1 << 20, isolation_level=READ_UNCOMMITTED
-    )
+    request = FetchRequest(partitions=(wanted,), max_wait_ms=1000, max_bytes=1 << 20, isolation_level=READ_UNCOMMITTED)
     answer = await fetch(client, leader.node_id, request)
     part = answer.partitions[0]
     if part.error_code:

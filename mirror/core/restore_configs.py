@@ -1,0 +1,147 @@
+"""The settings of a restored topic: while it is loaded, and afterwards.
+
+While loading, nothing may delete, compact, restamp or refuse a record. Afterwards the source's settings are put back exactly, except where
+that would delete what was just restored: then retention stays lifted, and says so (a *hold*).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mirror.core.coverage import PartitionCoverage
+
+__all__ = ["LONGEST_MS", "HeldConfig", "final_configs", "load_configs", "unfinished_mark", "without_new_names"]
+
+LONGEST_MS = 2**63 - 1
+_MARK_MS = str(LONGEST_MS - 1)
+"""No person sets this: a topic whose timestamp bound has it is being loaded. It bounds nothing."""
+_MARKED = ("message.timestamp.before.max.ms", "message.timestamp.difference.max.ms")
+_DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+_LARGEST_REQUEST_BYTES = 100 << 20
+_RETENTION_MS = 7 * 24 * 3600 * 1000
+_NOT_COPIED = ("leader.replication.throttled.replicas", "follower.replication.throttled.replicas")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldConfig:
+    """A setting that is left lifted. ``wanted`` is the source's value, None where the target's default would apply."""
+
+    name: str
+    wanted: str | None
+    why: str
+
+    def release_command(self, bootstrap: str, topic: str) -> str:
+        """The command that ends the hold."""
+        change = f"--delete-config {self.name}" if self.wanted is None else f"--add-config {self.name}={self.wanted}"
+        return f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics --entity-name {topic} {change}"
+
+
+def unfinished_mark(configs: Mapping[str, str]) -> bool:
+    """Whether a topic with these settings is being loaded by a restore."""
+    return any(configs.get(name) == _MARK_MS for name in _MARKED)
+
+
+def load_configs(final: Mapping[str, str], coverages: Sequence[PartitionCoverage]) -> dict[str, str]:
+    """The settings while the topic is loaded.
+
+    Args:
+        final: the settings afterwards.
+        coverages: of its partitions: how large a batch may be.
+    """
+    largest = max((_largest_batch_bytes(c) for c in coverages), default=0)
+    wanted = max(int(final.get("max.message.bytes", _DEFAULT_MAX_MESSAGE_BYTES)), min(largest, _LARGEST_REQUEST_BYTES))
+    load = {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "compression.type": "producer",
+        "message.timestamp.type": "CreateTime",
+        "message.timestamp.before.max.ms": _MARK_MS,
+        "message.timestamp.after.max.ms": str(LONGEST_MS),
+        "max.message.bytes": str(max(wanted, _DEFAULT_MAX_MESSAGE_BYTES)),
+    }
+    if "min.insync.replicas" in final:
+        load["min.insync.replicas"] = final["min.insync.replicas"]
+    return load
+
+
+def without_new_names(configs: Mapping[str, str]) -> dict[str, str]:
+    """The settings for loading as brokers before 3.6 know them."""
+    older = {name: value for name, value in configs.items() if not name.startswith("message.timestamp.after")}
+    mark = older.pop(_MARKED[0])
+    return {**older, _MARKED[1]: mark}
+
+
+def _largest_batch_bytes(coverage: PartitionCoverage) -> int:
+    """No batch of the partition is larger, with room for one that must be packed again."""
+    sizes = (max(piece.run.fetched_bytes, piece.run.raw_bytes) for piece in coverage.runs)
+    largest = max(sizes, default=0)
+    return largest + largest // 4 + 1024
+
+
+def final_configs(
+    source: Mapping[str, str],
+    coverages: Sequence[PartitionCoverage],
+    *,
+    replication_factor: int,
+    default_configs: Mapping[str, str],
+    now_ms: int,
+) -> tuple[dict[str, str], tuple[HeldConfig, ...], tuple[str, ...]]:
+    """The settings after loading, what is held back of them, and notes for a person.
+
+    Args:
+        source: the non-default settings as captured.
+        coverages: of the partitions that hold data.
+        replication_factor: on the target.
+        default_configs: of the target.
+        now_ms: the caller's clock.
+    """
+    final = dict(source)
+    dropped = [name for name in _NOT_COPIED if final.pop(name, None) is not None]
+    notes = [f"{name} is not put back: it names brokers of the source" for name in dropped]
+    replicas = final.get("min.insync.replicas")
+    if replicas is not None and int(replicas) > replication_factor:
+        final["min.insync.replicas"] = str(replication_factor)
+        notes.append(f"min.insync.replicas {replication_factor} instead of {replicas}: so many replicas there are")
+    held = _holds(final, coverages, default_configs, now_ms)
+    for hold in held:
+        final[hold.name] = "-1"
+    return final, held, tuple(notes)
+
+
+def _holds(
+    final: Mapping[str, str],
+    coverages: Sequence[PartitionCoverage],
+    default_configs: Mapping[str, str],
+    now_ms: int,
+) -> tuple[HeldConfig, ...]:
+    policy = final.get("cleanup.policy", default_configs.get("cleanup.policy", "delete"))
+    if "delete" not in policy:
+        return ()
+    held: list[HeldConfig] = []
+    retention_ms = int(final.get("retention.ms", default_configs.get("retention.ms", str(_RETENTION_MS))))
+    newest = [p.run.max_timestamp_ms for c in coverages for p in c.runs if p.run.max_timestamp_ms is not None]
+    oldest_ms = min(newest, default=None)
+    if retention_ms >= 0 and oldest_ms is not None and oldest_ms < now_ms - retention_ms:
+        held.append(
+            HeldConfig(
+                name="retention.ms",
+                wanted=final.get("retention.ms"),
+                why=f"records are older than the {_days(retention_ms)} that would apply: they would be deleted at once",
+            )
+        )
+    retention_bytes = int(final.get("retention.bytes", default_configs.get("retention.bytes", "-1")))
+    largest = max((c.fetched_bytes for c in coverages), default=0)
+    if 0 <= retention_bytes < largest:
+        held.append(
+            HeldConfig(
+                name="retention.bytes",
+                wanted=final.get("retention.bytes"),
+                why=f"a partition has about {largest:,} bytes, {retention_bytes:,} would be kept",
+            )
+        )
+    return tuple(held)
+
+
+def _days(duration_ms: int) -> str:
+    days = duration_ms / 86_400_000
+    return f"{days:.1f} days" if days >= 1 else f"{duration_ms / 3_600_000:.2f} hours"

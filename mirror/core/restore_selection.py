@@ -1,0 +1,135 @@
+"""Which topics of a repository a restore takes, which incarnation of each, and what they are called on the target."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mirror.core.coverage import PartitionCoverage
+from mirror.core.positions import PartitionId
+from mirror.core.segment.index import TopicObject
+from mirror.core.topic_filter import TopicFilter
+from mirror.errors import NoMatchError, RefusedError, UsageError
+
+__all__ = ["RestoreSelection", "choose_incarnations"]
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreSelection:
+    """What the user asked for.
+
+    Attributes:
+        topics: names, globs and regular expressions, and exclusions.
+        renames: source name → target name.
+        prefix: put before every target name that is not renamed.
+        incarnations: topic → topic id, where several are stored.
+        replication_factor: of created topics; None: the source's, as far as there are brokers.
+        allow_missing: restore although offsets are missing.
+        target_is_source: the user said that the target is the source cluster.
+    """
+
+    topics: TopicFilter
+    renames: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    incarnations: Mapping[str, str] = field(default_factory=dict)
+    replication_factor: int | None = None
+    allow_missing: bool = False
+    target_is_source: bool = False
+
+    def target_name(self, topic: str) -> str:
+        """What the topic is called on the target.
+
+        Raises:
+            UsageError: no topic can have that name, or it would be an internal one.
+        """
+        name = self.renames.get(topic, f"{self.prefix}{topic}")
+        if not _NAME.fullmatch(name) or name in (".", "..") or name.startswith("__"):
+            raise UsageError(f"topic {topic} cannot be restored as {name!r}: not a name for a topic of users")
+        return name
+
+
+def choose_incarnations(
+    selection: RestoreSelection, coverages: Mapping[PartitionId, PartitionCoverage], topics: Sequence[TopicObject]
+) -> dict[str, str]:
+    """Topic → topic id of all that is selected, sorted by name.
+
+    Raises:
+        UsageError: two topics would get one name, or a rename or choice names a topic that is not selected.
+        NoMatchError: a chosen incarnation is not stored.
+        RefusedError: a topic has several incarnations and none is chosen; holds a table of them.
+    """
+    stored: dict[str, set[str]] = {}
+    for topic in topics:
+        stored.setdefault(topic.topic, set()).add(topic.topic_id)
+    for partition_id, coverage in coverages.items():
+        stored.setdefault(coverage.topic, set()).add(partition_id.topic_id)
+    names = selection.topics.select(stored)
+    _check_named(selection, names)
+    chosen: dict[str, str] = {}
+    undecided: list[str] = []
+    for name in names:
+        wanted = selection.incarnations.get(name)
+        if wanted is not None and wanted not in stored[name]:
+            raise NoMatchError(
+                f"topic {name} has no incarnation {wanted} in the repository",
+                hint="stored: " + ", ".join(sorted(stored[name])),
+            )
+        if wanted is None and len(stored[name]) > 1:
+            undecided.append(name)
+        else:
+            chosen[name] = wanted or next(iter(stored[name]))
+    if undecided:
+        raise _several(undecided, stored, coverages, topics)
+    return chosen
+
+
+def _check_named(selection: RestoreSelection, names: list[str]) -> None:
+    if not names:
+        return
+    for option, given in (("--rename", selection.renames), ("--incarnation", selection.incarnations)):
+        for name in given:
+            if name not in names:
+                raise UsageError(f"{option} {name}=…: no topic of that name is selected")
+    sources: dict[str, str] = {}
+    for name in names:
+        target_name = selection.target_name(name)
+        if target_name in sources:
+            raise UsageError(f"topics {sources[target_name]} and {name} would both be restored as {target_name}")
+        sources[target_name] = name
+
+
+def _several(
+    names: Iterable[str],
+    stored: Mapping[str, set[str]],
+    coverages: Mapping[PartitionId, PartitionCoverage],
+    topics: Sequence[TopicObject],
+) -> RefusedError:
+    lines: list[str] = []
+    first: tuple[str, str] | None = None
+    for name in names:
+        lines.append(f"  {name}:")
+        for topic_id in sorted(stored[name]):
+            mine = [coverage for pid, coverage in coverages.items() if pid.topic_id == topic_id]
+            captured = next((topic for topic in topics if topic.topic_id == topic_id), None)
+            records = sum(piece.run.record_count for coverage in mine for piece in coverage.runs)
+            newest_ms = max(
+                (piece.run.max_timestamp_ms or 0 for coverage in mine for piece in coverage.runs), default=0
+            )
+            partitions = captured.partition_count if captured else len(mine)
+            deleted = ", deleted" if captured and captured.deleted else ""
+            lines.append(
+                f"    {topic_id}  {partitions} partitions, about {records:,} records, newest record {_utc(newest_ms)}{deleted}"
+            )
+            if first is None:
+                first = (name, topic_id)
+    assert first is not None
+    return RefusedError(
+        "topics were deleted and created again; which incarnation is meant?\n" + "\n".join(lines),
+        hint=f"choose with --incarnation {first[0]}={first[1]}; the other can be restored under another name with --rename",
+    )
+
+
+def _utc(timestamp_ms: int) -> str:
+    return datetime.fromtimestamp(timestamp_ms / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if timestamp_ms else "–"

@@ -1,0 +1,317 @@
+"""Executes a restore plan: one instruction after another, each by one `match`."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol, assert_never
+
+from mirror.core.positions import TopicPartition
+from mirror.core.restore_configs import without_new_names
+from mirror.core.restore_plan import (
+    CheckLogEnd,
+    CreateTopic,
+    LoadPartitions,
+    PutConfigs,
+    RestorePlan,
+    TopicPlan,
+    TopicState,
+    instructions_of,
+)
+from mirror.errors import AccessError, ClusterError, DamageError, MirrorError, PartialError
+from mirror.kafka.admin import Admin, non_default
+from mirror.kafka.batch_producer import BatchProducer
+from mirror.kafka.client import MirrorClient
+from mirror.kafka.cluster import log_offsets
+from mirror.kafka.wire.init_producer_id import ProducerIdentity
+from mirror.service.restore.loading import Loader, PartitionJob
+from mirror.service.restore.rate import RateLimit
+from mirror.service.restore.resume import PartitionRest, rest_of
+from mirror.storage.repository import Repository
+
+__all__ = ["RestoreObserver", "RestoreResult", "RestoredTopic", "execute"]
+
+_CONFIGS_ARRIVE_S = 0.5
+_CONNECTIONS = 2
+
+
+class RestoreObserver(Protocol):
+    """Told how it goes; from the event loop, must not block."""
+
+    def advanced(self, topic: str, records: int, size_bytes: int) -> None:
+        """The target has so much more of that target topic."""
+
+    def finished(self, topic: str) -> None:
+        """That target topic is complete and has its settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredTopic:
+    """One topic after the restore; ``loaded_records`` of its ``records`` were loaded by this run.
+
+    ``problems`` are settings that the target refused.
+    """
+
+    topic: str
+    topic_id: str
+    target_topic: str
+    records: int
+    loaded_records: int
+    held: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreResult:
+    """What a restore did; ``loaded_bytes`` are of batches as produced."""
+
+    topics: tuple[RestoredTopic, ...]
+    loaded_records: int
+    loaded_bytes: int
+
+
+@dataclass(slots=True)
+class _Progress:
+    jobs: dict[TopicPartition, PartitionJob] = field(default_factory=dict)
+    loaded_bytes: int = 0
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    configured: set[str] = field(default_factory=set)
+
+
+class _Executor:
+    def __init__(
+        self,
+        repository: Repository,
+        client: MirrorClient,
+        admin: Admin,
+        rests: Mapping[TopicPartition, PartitionRest],
+        observer: RestoreObserver,
+        rate: RateLimit | None,
+    ) -> None:
+        self._repository = repository
+        self._client = client
+        self._admin = admin
+        self._rests = rests
+        self._observer = observer
+        self._rate = rate
+        self.progress = _Progress()
+
+    async def run(self, plan: RestorePlan) -> None:
+        for instruction in instructions_of(plan):
+            match instruction:
+                case CreateTopic(topic):
+                    await self._create(topic)
+                case LoadPartitions(topics):
+                    await self._load(topics)
+                case CheckLogEnd(topic):
+                    await self._check(topic)
+                case PutConfigs(topic):
+                    await self.put_configs(topic)
+                case _:
+                    assert_never(instruction)
+
+    # settings for loading
+
+    async def _create(self, topic: TopicPlan) -> None:
+        name = topic.target_topic
+        configs = topic.load_configs
+        try:
+            await self._prepare(topic, configs)
+        except ClusterError as error:
+            # Brokers before 3.6 know one bound of timestamps, under another name.
+            if "message.timestamp" not in error.message:
+                raise
+            await self._prepare(topic, without_new_names(configs))
+        if topic.state is TopicState.EMPTY:
+            await asyncio.sleep(_CONFIGS_ARRIVE_S)  # brokers take over changed settings a moment after the answer
+        self.progress.problems[name] = []
+
+    async def _prepare(self, topic: TopicPlan, configs: Mapping[str, str]) -> None:
+        if topic.state is TopicState.ABSENT:
+            await self._admin.create_topic(
+                topic.target_topic,
+                partitions=len(topic.partitions),
+                replication_factor=topic.replication_factor,
+                configs=configs,
+            )
+            return
+        unwanted = [name for name in topic.present_configs if name not in configs]
+        await self._admin.alter_topic_configs(topic.target_topic, set_values=configs, delete=unwanted)
+
+    # records
+
+    async def _load(self, topics: tuple[TopicPlan, ...]) -> None:
+        producers: dict[ProducerIdentity | None, BatchProducer] = {}
+        kept = next((rest.identity for rest in self._rests.values() if rest.identity is not None), None)
+        try:
+            for topic in topics:
+                for partition in topic.partitions:
+                    target = TopicPartition(topic.target_topic, partition.partition)
+                    rest = self._rests.get(target) or rest_of(partition)
+                    if partition.coverage is None:
+                        continue
+                    identity = rest.identity or kept
+                    if identity not in producers:
+                        producers[identity] = await self._producer(identity)
+                    producer = producers[identity]
+                    if rest.done_records:
+                        producer.set_next_sequence(*target, rest.done_records)
+                    self.progress.jobs[target] = PartitionJob(
+                        target=target,
+                        coverage=replace(partition.coverage, runs=rest.pieces),
+                        skip_records=rest.skip_records,
+                        base_offset=rest.done_records,
+                        producer=producer,
+                    )
+            loader = Loader(
+                self._repository, list(self.progress.jobs.values()), on_advance=self._advanced, rate=self._rate
+            )
+            await loader.run()
+        finally:
+            for producer in producers.values():
+                await producer.close()
+
+    async def _producer(self, identity: ProducerIdentity | None) -> BatchProducer:
+        producer = BatchProducer(self._client, identity=identity, connections_per_broker=_CONNECTIONS)
+        await producer.start()
+        return producer
+
+    def _advanced(self, target: TopicPartition, records: int, size_bytes: int) -> None:
+        self.progress.loaded_bytes += size_bytes
+        self._observer.advanced(target.topic, records, size_bytes)
+
+    # afterwards
+
+    def is_loaded(self, topic: TopicPlan) -> bool:
+        """Whether all of it is on the target."""
+        names = [TopicPartition(topic.target_topic, p.partition) for p in topic.partitions if p.coverage is not None]
+        jobs = self.progress.jobs
+        return all(name in jobs and jobs[name].is_done for name in names)
+
+    async def _check(self, topic: TopicPlan) -> None:
+        names = [TopicPartition(topic.target_topic, partition.partition) for partition in topic.partitions]
+        logs = await log_offsets(self._client, names)
+        for name in names:
+            job = self.progress.jobs.get(name)
+            expected = job.base_offset + job.sent_records if job else 0
+            if logs[name].high_watermark != expected or logs[name].log_start_offset:
+                raise DamageError(
+                    f"{name} on the target holds offsets [{logs[name].log_start_offset}, {logs[name].high_watermark}), "
+                    f"[0, {expected}) were loaded: somebody else changed the topic",
+                    hint="stop that client, delete the topic and restore again",
+                )
+
+    async def put_configs(self, topic: TopicPlan) -> None:
+        """Final settings; what the target refuses is noted, the rest is put."""
+        name = topic.target_topic
+        present = non_default((await self._admin.topic_configs([name]))[name])
+        unwanted = sorted(set(present) - set(topic.final_configs))
+        try:
+            await self._admin.alter_topic_configs(name, set_values=topic.final_configs, delete=unwanted)
+        except AccessError:
+            raise
+        except ClusterError as refused:
+            await self._one_by_one(topic, unwanted, refused)
+        self.progress.configured.add(name)
+        self._observer.finished(name)
+
+    async def _one_by_one(self, topic: TopicPlan, unwanted: list[str], refused: ClusterError) -> None:
+        if refused.transient:
+            raise refused
+        name = topic.target_topic
+        await self._admin.alter_topic_configs(name, delete=unwanted)
+        for key, value in topic.final_configs.items():
+            try:
+                await self._admin.alter_topic_configs(name, set_values={key: value})
+            except ClusterError as error:
+                self.progress.problems.setdefault(name, []).append(f"{key}={value}: {error.message}")
+
+
+async def execute(
+    plan: RestorePlan,
+    rests: Mapping[TopicPartition, PartitionRest],
+    *,
+    repository: Repository,
+    client: MirrorClient,
+    admin: Admin,
+    observer: RestoreObserver,
+    rate: RateLimit | None = None,
+) -> RestoreResult:
+    """Run a plan to its end.
+
+    Args:
+        plan: after the comparison with the target.
+        rests: what is left of partitions that have something already.
+        repository: where from.
+        client: of the target.
+        admin: of the target.
+        observer: told of the progress.
+        rate: limit, if any.
+
+    Raises:
+        PartialError: it stopped in the middle; the same command resumes it. Complete topics have got their settings.
+        DamageError: the repository or the target is not what it should be.
+        AccessError, UnreachableError, ClusterError: before anything was loaded.
+    """
+    executor = _Executor(repository, client, admin, rests, observer, rate)
+    try:
+        await executor.run(plan)
+    except MirrorError as error:
+        await _finish_complete_topics(executor, plan)
+        if isinstance(error, DamageError) or not executor.progress.jobs:
+            raise
+        raise _partial(executor, plan, error) from error
+    result = _result(executor, plan)
+    refused = [f"{topic.target_topic}: {problem}" for topic in result.topics for problem in topic.problems]
+    if refused:
+        raise PartialError(
+            "all records are restored, but the target refused settings:\n  " + "\n  ".join(refused),
+            hint="set them by hand, or leave them",
+        )
+    return result
+
+
+async def _finish_complete_topics(executor: _Executor, plan: RestorePlan) -> None:
+    for topic in plan.topics:
+        done = topic.target_topic in executor.progress.configured or topic.state is TopicState.COMPLETE
+        if executor.progress.jobs and not done and executor.is_loaded(topic):
+            try:
+                await executor.put_configs(topic)
+            except MirrorError:
+                return  # the same trouble again: it is told once, and the topic stays marked as unfinished
+
+
+def _partial(executor: _Executor, plan: RestorePlan, error: MirrorError) -> PartialError:
+    jobs = executor.progress.jobs.values()
+    there = sum(job.base_offset + job.acknowledged_records for job in jobs)
+    return PartialError(
+        f"the restore is not finished, about {there:,} of {plan.records:,} records are there: {error.message}",
+        hint=f"{error.hint}; then the same command resumes it" if error.hint else "the same command resumes it",
+    )
+
+
+def _result(executor: _Executor, plan: RestorePlan) -> RestoreResult:
+    progress = executor.progress
+    topics: list[RestoredTopic] = []
+    for topic in plan.topics:
+        jobs = [
+            progress.jobs[name]
+            for name in (TopicPartition(topic.target_topic, p.partition) for p in topic.partitions)
+            if name in progress.jobs
+        ]
+        complete = topic.state is TopicState.COMPLETE
+        topics.append(
+            RestoredTopic(
+                topic=topic.topic,
+                topic_id=topic.topic_id,
+                target_topic=topic.target_topic,
+                records=topic.records if complete else sum(job.base_offset + job.sent_records for job in jobs),
+                loaded_records=sum(job.sent_records for job in jobs),
+                held=tuple(hold.release_command(plan.target_bootstrap, topic.target_topic) for hold in topic.held),
+                problems=tuple(progress.problems.get(topic.target_topic, ())),
+            )
+        )
+    return RestoreResult(
+        topics=tuple(topics),
+        loaded_records=sum(topic.loaded_records for topic in topics),
+        loaded_bytes=progress.loaded_bytes,
+    )
