@@ -42,9 +42,10 @@ ROLLUP_PREFIX = "index/l0/"
 SLOT_MS = 10 * 60 * 1000
 DAY_MS = 24 * 60 * 60 * 1000
 
-_SEGMENT = re.compile(r"l0/(\d{4}-\d\d-\d\d)/(\d\d)/(\d{13})-([0-9a-z]{1,32})-(\d{10})\.seg")
-_TOPIC = re.compile(r"topics/([A-Za-z0-9._-]{1,249})/([A-Za-z0-9_-]{22})/(\d{13})\.json")
-_ROLLUP = re.compile(r"index/l0/(\d{4}-\d\d-\d\d)/(day|\d{4})-([0-9a-z]{1,32})\.idx")
+_SEGMENT = re.compile(r"l0/(\d{4}-\d\d-\d\d)/(\d\d)/(\d{13})-([0-9a-z]{1,32})-(\d{10})\.seg", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TOPIC = re.compile(r"topics/([A-Za-z0-9._-]{1,249})/([A-Za-z0-9_-]{22})/(\d{13})\.json", re.ASCII)
+_ROLLUP = re.compile(r"index/l0/(\d{4}-\d\d-\d\d)/(day|\d{4})-([0-9a-z]{1,32})\.idx", re.ASCII)
 
 
 class SegmentKey(NamedTuple):
@@ -81,8 +82,17 @@ def day_of(timestamp_ms: int) -> str:
 
 
 def day_start_ms(day: str) -> int:
-    """The first millisecond of a UTC day."""
-    return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
+    """The first millisecond of a UTC day, ``YYYY-MM-DD``.
+
+    Raises:
+        DamageError: no such day.
+    """
+    try:
+        if _DAY.fullmatch(day):
+            return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
+    except ValueError:
+        pass
+    raise DamageError(f"folder {LEVEL_0_PREFIX}{day} is not named as a day", hint="remove it: mirror never wrote it")
 
 
 def slot_start_ms(timestamp_ms: int) -> int:
@@ -96,8 +106,22 @@ def segment_prefix(timestamp_ms: int) -> str:
 
 
 def format_segment_key(key: SegmentKey) -> str:
-    """The object key of a level-0 segment."""
-    return f"{segment_prefix(key.sealed_at_ms)}{key.sealed_at_ms:013d}-{key.writer}-{key.sequence:010d}.seg"
+    """The object key of a level-0 segment.
+
+    Raises:
+        ValueError: the writer's name or a number does not fit: nothing could read the key back.
+    """
+    return _checked(_SEGMENT, f"{segment_prefix(key.sealed_at_ms)}{_segment_name(key)}")
+
+
+def _segment_name(key: SegmentKey) -> str:
+    return f"{key.sealed_at_ms:013d}-{key.writer}-{key.sequence:010d}.seg"
+
+
+def _checked(pattern: re.Pattern[str], key: str) -> str:
+    if not pattern.fullmatch(key):
+        raise ValueError(f"no object can be named {key!r}")
+    return key
 
 
 def parse_segment_key(key: str) -> SegmentKey:
@@ -109,7 +133,7 @@ def parse_segment_key(key: str) -> SegmentKey:
     match = _SEGMENT.fullmatch(key)
     if match:
         parsed = SegmentKey(int(match[3]), match[4], int(match[5]))
-        if format_segment_key(parsed) == key:
+        if f"{segment_prefix(parsed.sealed_at_ms)}{_segment_name(parsed)}" == key:
             return parsed
     raise DamageError(
         f"object {key} is not named as a level-0 segment", hint="remove or move it: mirror never wrote it"
@@ -117,8 +141,12 @@ def parse_segment_key(key: str) -> SegmentKey:
 
 
 def format_topic_key(key: TopicKey) -> str:
-    """The object key of a topic object."""
-    return f"{TOPICS_PREFIX}{key.topic}/{key.topic_id}/{key.captured_at_ms:013d}.json"
+    """The object key of a topic object.
+
+    Raises:
+        ValueError: no topic can have that name or id.
+    """
+    return _checked(_TOPIC, f"{TOPICS_PREFIX}{key.topic}/{key.topic_id}/{key.captured_at_ms:013d}.json")
 
 
 def parse_topic_key(key: str) -> TopicKey:
@@ -136,9 +164,13 @@ def parse_topic_key(key: str) -> TopicKey:
 
 
 def format_rollup_key(key: RollupKey) -> str:
-    """The object key of a roll-up."""
+    """The object key of a roll-up.
+
+    Raises:
+        ValueError: the writer's name does not fit.
+    """
     span = "day" if key.length_ms == DAY_MS else _utc(key.start_ms).strftime("%H%M")
-    return f"{ROLLUP_PREFIX}{day_of(key.start_ms)}/{span}-{key.writer}.idx"
+    return _checked(_ROLLUP, f"{ROLLUP_PREFIX}{day_of(key.start_ms)}/{span}-{key.writer}.idx")
 
 
 def parse_rollup_key(key: str) -> RollupKey:
