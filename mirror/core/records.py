@@ -130,18 +130,23 @@ def encode_batch(records: Sequence[RawRecord], *, codec: int = 0, base_offset: i
 
     Raises:
         ValueError: no records.
+        BatchDamageError: a timestamp or offset is none (records of a damaged batch).
     """
     if not records:
         raise ValueError("a batch has at least one record")
     base_timestamp = records[0].timestamp_ms
     body = bytearray()
     for delta, record in enumerate(records):
+        if not -(2**63) <= record.timestamp_ms - base_timestamp < 2**63:
+            raise BatchDamageError(
+                f"record at offset {record.offset} has the impossible timestamp {record.timestamp_ms}"
+            )
         head = bytes((record.attributes,)) + write_varint(record.timestamp_ms - base_timestamp) + write_varint(delta)
         body += write_varint(len(head) + len(record.tail))
         body += head
         body += record.tail
     packed = pack(codec, bytes(body))
-    header = HEADER.pack(
+    fields = (
         records[0].offset if base_offset is None else base_offset,
         HEADER_BYTES - LENGTH_OVERHEAD_BYTES + len(packed),
         _LEADER_EPOCH_NONE,
@@ -156,7 +161,10 @@ def encode_batch(records: Sequence[RawRecord], *, codec: int = 0, base_offset: i
         -1,
         len(records),
     )
-    batch = bytearray(header)
+    try:
+        batch = bytearray(HEADER.pack(*fields))
+    except struct.error as error:
+        raise BatchDamageError(f"records from offset {records[0].offset} do not fit a batch header: {error}") from error
     batch += packed
     struct.pack_into(">I", batch, CRC_POSITION, crc32c.crc32c(memoryview(batch)[ATTRIBUTES_POSITION:]))
     return bytes(batch)
