@@ -30,12 +30,15 @@ class SliceBody:
         columns: headers of the kept batches (their ``position`` is of the original buffer).
         next_offset: the position after everything in the answer.
         has_markers: whether a kept batch is a transaction marker.
+        leader_epochs: ``(leader_epoch, first base offset)`` of all batches of the answer, dropped ones too: they tell which log
+            the covered offsets belong to, also where no batch is kept.
     """
 
     parts: tuple[memoryview, ...]
     columns: BatchColumns
     next_offset: int
     has_markers: bool
+    leader_epochs: tuple[tuple[int, int], ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -50,7 +53,7 @@ class FetchSlice:
     Attributes:
         assignment_epoch: counts assignments of this worker; slices of an older one are dropped.
         lease: keeps the bytes counted in the memory budget for as long as the slice lives.
-        leader_epoch: epoch of the last batch, −1 where the slice holds none.
+        leader_epoch: epoch of the last batch fetched, −1 where there was none.
     """
 
     topic: str
@@ -84,8 +87,8 @@ class FetchSlice:
 
     @property
     def leader_epoch(self) -> int:
-        """Leader epoch of the last kept batch, −1 where there is none."""
-        return int(self.body.columns.headers["leader_epoch"][-1]) if len(self.body.columns) else -1
+        """Leader epoch of the last batch fetched (kept or not), −1 where there was none."""
+        return self.body.leader_epochs[-1][0] if self.body.leader_epochs else -1
 
 
 def read_slice(
@@ -109,14 +112,21 @@ def read_slice(
     next_offsets = columns.next_offset
     keep = next_offsets > fetch_offset
     next_offset = max(fetch_offset, int(next_offsets[-1]))
+    epochs = _leader_epochs(columns)
     attributes = columns.column("attributes")
     markers = (attributes & CONTROL_BIT) != 0
     if aborted and (attributes & TRANSACTIONAL_BIT).any():
         keep &= ~_aborted_data(view, columns, attributes, aborted)
     if keep.all():
-        return SliceBody((view[: columns.scanned_bytes],), columns, next_offset, bool(markers.any()))
+        return SliceBody((view[: columns.scanned_bytes],), columns, next_offset, bool(markers.any()), epochs)
     kept = columns.select(keep)
-    return SliceBody(_contiguous_parts(view, kept), kept, next_offset, bool(markers[keep].any()))
+    return SliceBody(_contiguous_parts(view, kept), kept, next_offset, bool(markers[keep].any()), epochs)
+
+
+def _leader_epochs(columns: BatchColumns) -> tuple[tuple[int, int], ...]:
+    epochs = columns.headers["leader_epoch"]
+    firsts = np.flatnonzero(np.concatenate(([True], epochs[1:] != epochs[:-1])))
+    return tuple(zip(epochs[firsts].tolist(), columns.headers["base_offset"][firsts].tolist(), strict=True))
 
 
 def _aborted_data(
@@ -130,14 +140,14 @@ def _aborted_data(
     open_aborts: set[int] = set()
     drop = np.zeros(len(columns), dtype=np.bool_)
     rows = zip(
-        columns.column("base_offset").tolist(),
+        (columns.next_offset - 1).tolist(),
         attributes.tolist(),
         columns.column("producer_id").tolist(),
         columns.position.tolist(),
         strict=True,
     )
-    for index, (base_offset, attribute, producer_id, position) in enumerate(rows):
-        while pending and pending[-1][1] <= base_offset:
+    for index, (last_offset, attribute, producer_id, position) in enumerate(rows):
+        while pending and pending[-1][1] <= last_offset:
             open_aborts.add(pending.pop()[0])
         if attribute & CONTROL_BIT:
             if control_type(view, position) == ABORT_MARKER:

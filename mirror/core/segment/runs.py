@@ -68,7 +68,12 @@ def encode_run(
         mode: ``auto`` stores as fetched where the producer compressed most of the bytes, and as zstd where it did not.
         zstd_level: for ``auto`` and ``zstd``.
         run_blocks: runs compression jobs and yields their results in order (a thread pool's map).
+
+    Raises:
+        ValueError: the draft covers no offset: no reader would take such a run.
     """
+    if draft.next_offset <= draft.start_offset:
+        raise ValueError(f"run of {draft.topic}-{draft.partition} at {draft.start_offset} covers nothing")
     columns = _concatenate([piece.body.columns for piece in draft.slices if len(piece.body.columns)])
     views = [part for piece in draft.slices for part in piece.body.parts]
     if columns is None:
@@ -154,11 +159,16 @@ def _block_columns(
     )
 
 
-def _leader_epochs(start_offset: int, columns: BatchColumns) -> list[tuple[int, int]]:
-    epochs = columns.column("leader_epoch")
-    changes = np.flatnonzero(np.diff(epochs)) + 1
-    offsets = columns.column("base_offset")
-    return [(int(epochs[0]), start_offset), *((int(epochs[i]), int(offsets[i])) for i in changes)]
+def _leader_epochs(draft: RunDraft) -> list[tuple[int, int]]:
+    """``(leader epoch, first offset)``, ascending; the first begins at the run's start, also where its batch begins below."""
+    out: list[tuple[int, int]] = []
+    for piece in draft.slices:
+        for epoch, base_offset in piece.body.leader_epochs:
+            if not out:
+                out.append((epoch, draft.start_offset))
+            elif out[-1][0] != epoch:
+                out.append((epoch, base_offset))
+    return out
 
 
 def _entry(
@@ -191,7 +201,7 @@ def _entry(
         fetched_bytes=draft.size_bytes,
         min_base_timestamp_ms=None if data is None or not len(data) else int(data.column("base_timestamp").min()),
         max_timestamp_ms=None if data is None or not len(data) else int(data.column("max_timestamp").max()),
-        leader_epochs=[] if columns is None else _leader_epochs(draft.start_offset, columns),
+        leader_epochs=_leader_epochs(draft),
         watermarks=draft.watermarks,
         blocks=blocks,
     )
