@@ -26,7 +26,7 @@ from mirror.core.record_batch import (
     read_header,
     scan_batches,
 )
-from mirror.errors import BatchDamageError, DamageError
+from mirror.errors import BatchDamageError, DamageError, UnsupportedFormatError
 
 __all__ = [
     "BLOCK_LIMIT_BYTES",
@@ -43,6 +43,7 @@ PASSTHROUGH_BLOCK_BYTES = 256 << 10
 ZSTD_BLOCK_BYTES = 1 << 20
 BLOCK_LIMIT_BYTES = 1 << 30  # no writer makes a larger block; a claim above it is damage
 REPACK_LIMIT_BYTES = 32 << 20  # a batch that unpacks to more is stored as fetched
+REPACK_BLOCK_BYTES = 128 << 20  # so is what follows once a block's content has grown to this
 _AS_FETCHED = 1 << 31
 _SIZE = struct.Struct(">I")
 
@@ -86,29 +87,32 @@ def encode_zstd_block(parts: Sequence[memoryview], *, level: int, repack: bool) 
     """
     content: bytes | memoryview
     if repack:  # noqa: SIM108 - three cases in one expression read worse
-        content = b"".join(entry for part in parts for entry in _entries(part))
+        content = b"".join(_entries(parts))
     else:
         content = parts[0] if len(parts) == 1 else b"".join(parts)
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
     return compressor.compress(content), len(content)
 
 
-def _entries(part: memoryview) -> Iterator[bytes | memoryview]:
-    columns = scan_batches(part, check_crc=False, allow_partial=False)
-    sizes = columns.batch_bytes.tolist()
-    codecs = (columns.column("attributes") & CODEC_MASK).tolist()
-    for start, size, codec in zip(columns.position.tolist(), sizes, codecs, strict=True):
-        body = part[start + HEADER_BYTES : start + size]
-        yield part[start : start + HEADER_BYTES]
-        try:
-            records = unpack(codec, body, limit_bytes=REPACK_LIMIT_BYTES)
-        except DamageError:
-            # The producer's CRC holds, so these are the producer's bytes: they are kept as they came.
-            yield _SIZE.pack(len(body) | _AS_FETCHED)
-            yield body
-        else:
-            yield _SIZE.pack(len(records))
-            yield records
+def _entries(parts: Sequence[memoryview]) -> Iterator[bytes | memoryview]:
+    room = REPACK_BLOCK_BYTES
+    for part in parts:
+        columns = scan_batches(part, check_crc=False, allow_partial=False)
+        sizes = columns.batch_bytes.tolist()
+        codecs = (columns.column("attributes") & CODEC_MASK).tolist()
+        for start, size, codec in zip(columns.position.tolist(), sizes, codecs, strict=True):
+            body = part[start + HEADER_BYTES : start + size]
+            yield part[start : start + HEADER_BYTES]
+            try:
+                records = unpack(codec, body, limit_bytes=min(REPACK_LIMIT_BYTES, room))
+            except (DamageError, UnsupportedFormatError):
+                # The producer's CRC holds, so these are the producer's bytes: they are kept as they came.
+                yield _SIZE.pack(len(body) | _AS_FETCHED)
+                yield body
+            else:
+                room = max(0, room - len(records))
+                yield _SIZE.pack(len(records))
+                yield records
 
 
 def decode_block(stored: bytes | memoryview, *, body_codec: str, raw_bytes: int) -> memoryview:
@@ -117,7 +121,7 @@ def decode_block(stored: bytes | memoryview, *, body_codec: str, raw_bytes: int)
     Raises:
         DamageError: not a frame of exactly ``raw_bytes`` content.
     """
-    if not 0 <= raw_bytes <= BLOCK_LIMIT_BYTES:
+    if raw_bytes < 0 or (raw_bytes > BLOCK_LIMIT_BYTES and body_codec != "passthrough"):
         raise DamageError(f"block claims {raw_bytes} bytes")
     if body_codec == "passthrough":
         content = memoryview(stored)
@@ -145,7 +149,7 @@ def iterate_block(content: memoryview, *, unpacked: bool, check_crc: bool = Fals
         BatchDamageError: the content is not whole batches.
     """
     if unpacked:
-        yield from _iterate_unpacked(content)
+        yield from _iterate_unpacked(content, check_crc)
         return
     columns: BatchColumns = scan_batches(content, check_crc=check_crc, allow_partial=False)
     headers = columns.headers.tolist()
@@ -154,11 +158,12 @@ def iterate_block(content: memoryview, *, unpacked: bool, check_crc: bool = Fals
         yield StoredBatch(BatchHeader._make(fields), whole[HEADER_BYTES:], False, whole)
 
 
-def _iterate_unpacked(content: memoryview) -> Iterator[StoredBatch]:
+def _iterate_unpacked(content: memoryview, check_crc: bool) -> Iterator[StoredBatch]:
     position = 0
     size = len(content)
     while position < size:
-        header = read_header(content, position)
+        begin = position
+        header = read_header(content, begin)
         position += HEADER_BYTES
         if size - position < _SIZE.size:
             raise BatchDamageError("stored batch without its size")
@@ -171,14 +176,11 @@ def _iterate_unpacked(content: memoryview) -> Iterator[StoredBatch]:
         body = content[position : position + body_bytes]
         position += body_bytes
         if as_fetched or header.codec == 0:
-            whole = memoryview(
-                b"".join(
-                    (
-                        content[position - body_bytes - HEADER_BYTES - _SIZE.size : position - body_bytes - _SIZE.size],
-                        body,
-                    )
-                )
-            )
+            whole = memoryview(b"".join((content[begin : begin + HEADER_BYTES], body)))
+            if len(whole) != header.batch_bytes:
+                raise BatchDamageError(f"stored batch at offset {header.base_offset} is not as long as its header says")
+            if check_crc:
+                scan_batches(whole, allow_partial=False)
             yield StoredBatch(header, body, False, whole)
         else:
             yield StoredBatch(header, body, True, None)
