@@ -139,7 +139,7 @@ def _unpack_lz4(body: bytes | memoryview, limit_bytes: int) -> bytes:
         return bytes(cramjam.lz4.decompress(body))
     room = np.empty(limit_bytes, dtype=np.uint8)  # memory is taken only as far as it is written
     try:
-        size = cramjam.lz4.decompress_into(body, memoryview(room))
+        size = cramjam.lz4.decompress_into(body, room.data)
     except cramjam.DecompressionError as error:
         if "write" in str(error):
             raise UnpackLimitError(limit_bytes) from error

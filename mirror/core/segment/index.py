@@ -3,9 +3,10 @@
 Readers ignore unknown fields and refuse unknown ``required_features``; every field has the meaning that docs/format.md gives it.
 """
 
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
+import xxhash
 
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.errors import DamageError, UnsupportedFormatError
@@ -23,13 +24,21 @@ __all__ = [
     "StartEntry",
     "TopicObject",
     "WatermarkSample",
+    "decode_checked",
     "decode_json",
+    "encode_checked",
     "encode_json",
     "require_features",
 ]
 
 FORMAT_VERSION = 1
 KNOWN_FEATURES: frozenset[str] = frozenset()  # "encryption" is reserved
+
+# What a decoder takes for a number: JSON's have no bound, offsets and times have 64 bits.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Signed64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Offset = Count
+Timestamp = Signed64
 
 BodyCodec = Literal["passthrough", "zstd"]
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -43,10 +52,10 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class WatermarkSample(msgspec.Struct, frozen=True, array_like=True):
     """What the leader said in one fetch answer; see :class:`mirror.core.positions.Watermarks`."""
 
-    fetched_at_ms: int
-    log_start_offset: int
-    high_watermark: int
-    last_stable_offset: int
+    fetched_at_ms: Timestamp
+    log_start_offset: Signed64
+    high_watermark: Signed64
+    last_stable_offset: Signed64
 
 
 class BlockColumns(_Entry, frozen=True):
@@ -56,12 +65,12 @@ class BlockColumns(_Entry, frozen=True):
     ``positions`` are relative to the run's first byte; a block ends where the next one begins.
     """
 
-    base_offsets: list[int]
-    positions: list[int]
-    raw_bytes: list[int]
-    record_counts: list[int]
-    min_base_timestamps_ms: list[int]
-    max_timestamps_ms: list[int]
+    base_offsets: list[Offset]
+    positions: list[Count]
+    raw_bytes: list[Count]
+    record_counts: list[Count]
+    min_base_timestamps_ms: list[Timestamp]
+    max_timestamps_ms: list[Timestamp]
 
 
 class RunEntry(_Entry, frozen=True):
@@ -75,22 +84,22 @@ class RunEntry(_Entry, frozen=True):
 
     topic: str
     topic_id: str
-    partition: int
-    start_offset: int
-    next_offset: int
-    position: int
-    stored_bytes: int
-    raw_bytes: int
-    batch_count: int
-    record_count: int
+    partition: Count
+    start_offset: Offset
+    next_offset: Offset
+    position: Count
+    stored_bytes: Count
+    raw_bytes: Count
+    batch_count: Count
+    record_count: Count
     checksum: str
     body_codec: BodyCodec = "passthrough"
     unpacked: bool = False
     has_markers: bool = False
-    fetched_bytes: int = 0
-    min_base_timestamp_ms: int | None = None
-    max_timestamp_ms: int | None = None
-    leader_epochs: list[tuple[int, int]] = []
+    fetched_bytes: Count = 0
+    min_base_timestamp_ms: Timestamp | None = None
+    max_timestamp_ms: Timestamp | None = None
+    leader_epochs: list[tuple[Signed64, Offset]] = []
     watermarks: list[WatermarkSample] = []
     blocks: BlockColumns | None = None
 
@@ -113,10 +122,10 @@ class StartEntry(_Entry, frozen=True):
 
     topic: str
     topic_id: str
-    partition: int
-    start_offset: int
+    partition: Count
+    start_offset: Offset
     reason: str
-    recorded_at_ms: int
+    recorded_at_ms: Timestamp
 
 
 class GapEntry(_Entry, frozen=True):
@@ -124,11 +133,11 @@ class GapEntry(_Entry, frozen=True):
 
     topic: str
     topic_id: str
-    partition: int
-    start_offset: int
-    next_offset: int
+    partition: Count
+    start_offset: Offset
+    next_offset: Offset
     reason: str
-    detected_at_ms: int
+    detected_at_ms: Timestamp
 
 
 class ForkEntry(_Entry, frozen=True):
@@ -137,22 +146,22 @@ class ForkEntry(_Entry, frozen=True):
 
     topic: str
     topic_id: str
-    partition: int
-    fork_offset: int
-    last_leader_epoch: int
-    detected_at_ms: int
+    partition: Count
+    fork_offset: Offset
+    last_leader_epoch: Signed64
+    detected_at_ms: Timestamp
 
 
 class SegmentIndex(_Entry, frozen=True):
     """Everything a reader needs to know of one segment object."""
 
-    format_version: int
+    format_version: Count
     repository_id: str
     cluster_id: str
     writer: str
-    sequence: int
-    sealed_at_ms: int
-    level: int = 0
+    sequence: Count
+    sealed_at_ms: Timestamp
+    level: Count = 0
     required_features: list[str] = []
     runs: list[RunEntry] = []
     starts: list[StartEntry] = []
@@ -163,23 +172,23 @@ class SegmentIndex(_Entry, frozen=True):
 class TopicObject(_Entry, frozen=True):
     """One capture of a topic's incarnation: what a restore needs to create it again. Only non-default configs."""
 
-    format_version: int
+    format_version: Count
     topic: str
     topic_id: str
-    partition_count: int
-    replication_factor: int
+    partition_count: Count
+    replication_factor: Count
     configs: dict[str, str]
-    captured_at_ms: int
+    captured_at_ms: Timestamp
     deleted: bool = False
 
 
 class RepositoryObject(_Entry, frozen=True):
     """``repository.json``: which cluster this repository belongs to."""
 
-    format_version: int
+    format_version: Count
     repository_id: str
     cluster_id: str
-    created_at_ms: int
+    created_at_ms: Timestamp
     created_by: str
     required_features: list[str] = []
 
@@ -187,6 +196,32 @@ class RepositoryObject(_Entry, frozen=True):
 def encode_json(value: msgspec.Struct) -> bytes:
     """A stored value as JSON (fields in the order of their definition)."""
     return msgspec.json.encode(value)
+
+
+def encode_checked(value: msgspec.Struct) -> bytes:
+    """A stored value as an object of its own: its JSON with one more member at the end, the checksum of what stands before it."""
+    body = encode_json(value)[:-1]
+    return body + _checksum_member(body)
+
+
+def decode_checked(kind: type[_T], data: bytes, where: str) -> _T:
+    """The inverse of :func:`encode_checked`.
+
+    Raises:
+        DamageError: the checksum does not match, or not JSON of that shape.
+        UnsupportedFormatError: a newer format version, or a required feature that is not known here.
+    """
+    body = data[:-_CHECKSUM_MEMBER_BYTES]
+    if data[-_CHECKSUM_MEMBER_BYTES:] != _checksum_member(body):
+        raise DamageError(f"{where}: does not match its checksum, or is cut")
+    return decode_json(kind, data, where)
+
+
+def _checksum_member(body: bytes) -> bytes:
+    return b',"checksum":"xxh3_128:%b"}' % xxhash.xxh3_128_hexdigest(body).encode()
+
+
+_CHECKSUM_MEMBER_BYTES = len(_checksum_member(b""))
 
 
 def decode_json(kind: type[_T], data: bytes, where: str) -> _T:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import xxhash
@@ -147,11 +148,12 @@ def check_header(head: bytes, where: str) -> None:
 def _check_tiling(index: SegmentIndex, index_position: int, where: str) -> None:
     position = HEADER_BYTES
     for run in index.runs:
-        if run.position != position or run.stored_bytes < 0:
+        if run.position != position:
             raise DamageError(f"{where}: the runs do not tile the object at {run.topic_partition}")
-        if not 0 <= run.start_offset < run.next_offset or run.partition < 0:
+        if run.start_offset >= run.next_offset:
             raise DamageError(f"{where}: run of {run.topic_partition} covers [{run.start_offset}, {run.next_offset})")
         _check_blocks(run, where)
+        _check_epochs(run, where)
         position += run.stored_bytes
     if position != index_position:
         raise DamageError(f"{where}: {index_position - position} bytes belong to no run")
@@ -160,12 +162,14 @@ def _check_tiling(index: SegmentIndex, index_position: int, where: str) -> None:
 def _check_blocks(run: RunEntry, where: str) -> None:
     blocks = run.blocks
     if blocks is None:
-        if run.stored_bytes or run.batch_count:
+        if run.stored_bytes or run.raw_bytes or run.batch_count or run.record_count:
             raise DamageError(f"{where}: run of {run.topic_partition} has bytes but no blocks")
         return
     lengths = {len(blocks.base_offsets), len(blocks.positions), len(blocks.raw_bytes), len(blocks.record_counts)}
     lengths |= {len(blocks.min_base_timestamps_ms), len(blocks.max_timestamps_ms)}
-    ascending = all(a < b for a, b in zip(blocks.positions, blocks.positions[1:], strict=False))
+    ascending = all(a < b for a, b in pairwise(blocks.positions)) and all(
+        a < b for a, b in pairwise(blocks.base_offsets)
+    )
     if (
         len(lengths) != 1
         or not blocks.positions
@@ -173,5 +177,15 @@ def _check_blocks(run: RunEntry, where: str) -> None:
         or not ascending
         or blocks.positions[-1] >= run.stored_bytes
         or sum(blocks.raw_bytes) != run.raw_bytes
+        or blocks.base_offsets[-1] >= run.next_offset
+        or (run.body_codec == "passthrough" and (run.unpacked or run.raw_bytes != run.stored_bytes))
     ):
         raise DamageError(f"{where}: the block index of {run.topic_partition} cannot be")
+
+
+def _check_epochs(run: RunEntry, where: str) -> None:
+    offsets = [offset for _, offset in run.leader_epochs]
+    if offsets and (
+        offsets[0] != run.start_offset or offsets[-1] >= run.next_offset or any(a >= b for a, b in pairwise(offsets))
+    ):
+        raise DamageError(f"{where}: the leader epochs of {run.topic_partition} are out of order")

@@ -166,6 +166,8 @@ def _leader_epochs(draft: RunDraft) -> list[tuple[int, int]]:
         for epoch, base_offset in piece.body.leader_epochs:
             if not out:
                 out.append((epoch, draft.start_offset))
+            elif base_offset <= out[-1][1]:
+                out[-1] = (epoch, out[-1][1])
             elif out[-1][0] != epoch:
                 out.append((epoch, base_offset))
     return out
