@@ -6,8 +6,9 @@ only needed to open a run (blocks) and the watermark samples; both are in the ob
 
 import msgspec
 
-from mirror.core.segment.index import FORMAT_VERSION, SegmentIndex, decode_json
-from mirror.core.segment.layout import check_header, decode_payload, decode_trailer, encode_rollup_frame
+from mirror.core.segment.index import FORMAT_VERSION, Count, SegmentIndex, Timestamp, decode_json, require_features
+from mirror.core.segment.layout import HEADER_BYTES, check_header, decode_payload, decode_trailer, encode_rollup_frame
+from mirror.errors import DamageError
 
 __all__ = ["RolledObject", "Rollup", "decode_rollup", "encode_rollup", "shorten"]
 
@@ -16,18 +17,18 @@ class RolledObject(msgspec.Struct, frozen=True, kw_only=True):
     """One segment object: its key, its size and its shortened index."""
 
     key: str
-    size_bytes: int
+    size_bytes: Count
     index: SegmentIndex
 
 
 class Rollup(msgspec.Struct, frozen=True, kw_only=True):
     """All level-0 objects whose names say that they were sealed in ``[start_ms, start_ms + length_ms)``."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: Count = FORMAT_VERSION
     repository_id: str
-    start_ms: int
-    length_ms: int
-    created_at_ms: int
+    start_ms: Timestamp
+    length_ms: Count
+    created_at_ms: Timestamp
     objects: list[RolledObject]
     required_features: list[str] = []
 
@@ -52,4 +53,9 @@ def decode_rollup(data: bytes, where: str) -> Rollup:
     """
     check_header(data, where)
     trailer = decode_trailer(data, len(data), where)
-    return decode_json(Rollup, decode_payload(data, trailer, where), where)
+    if trailer.index_position != HEADER_BYTES:
+        raise DamageError(f"{where}: is not a roll-up: something stands before its JSON")
+    rollup = decode_json(Rollup, decode_payload(data, trailer, where), where)
+    for entry in rollup.objects:
+        require_features(entry.index.format_version, entry.index.required_features, entry.key)
+    return rollup

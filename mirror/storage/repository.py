@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mirror.core.keys import (
     DAY_MS,
@@ -28,8 +29,8 @@ from mirror.core.segment.index import (
     RunEntry,
     SegmentIndex,
     TopicObject,
-    decode_json,
-    encode_json,
+    decode_checked,
+    encode_checked,
 )
 from mirror.core.segment.layout import TRAILER_BYTES, checksum_of, decode_index, decode_trailer
 from mirror.errors import (
@@ -45,6 +46,7 @@ __all__ = ["Repository", "create_repository", "open_repository"]
 
 _FOOTER_GUESS_BYTES = 64 << 10
 _READERS = 16
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +134,14 @@ class Repository:
         """
         found: dict[str, RolledObject] = {}
         for day in self.store.list_folders(LEVEL_0_PREFIX):
-            if day_start_ms(day) + DAY_MS <= since_ms:
+            span = _parsed(day_start_ms, day, f"{LEVEL_0_PREFIX}{day}/", on_damage)
+            if span is None or span + DAY_MS <= since_ms:
                 continue
             rolled, covered = self._rolled_up(day, on_damage)
             found.update(rolled)
             if on_progress:
                 on_progress(len(found))
-            missing = [] if covered == "day" else self._unrolled_keys(day, covered, found)
+            missing = [] if covered == "day" else self._unrolled_keys(day, covered, found, on_damage)
             for entry in self._read_indexes(missing, on_damage):
                 found[entry.key] = entry
                 if on_progress:
@@ -149,7 +152,9 @@ class Repository:
         self, day: str, on_damage: Callable[[str, Exception], None] | None
     ) -> tuple[dict[str, RolledObject], str | set[int]]:
         """The objects that roll-ups of a day name, and which spans they cover: ``day`` or the start times of slots."""
-        keys = [(info.key, parse_rollup_key(info.key)) for info in self.store.list(f"{ROLLUP_PREFIX}{day}/")]
+        listed = [info.key for info in self.store.list(f"{ROLLUP_PREFIX}{day}/")]
+        named = [(key, _parsed(parse_rollup_key, key, key, on_damage)) for key in listed]
+        keys = [(key, span) for key, span in named if span is not None]
         whole = [key for key, span in keys if span.length_ms == DAY_MS]
         found: dict[str, RolledObject] = {}
         covered: set[int] = set()
@@ -158,25 +163,40 @@ class Repository:
             if whole and span.length_ms != DAY_MS:
                 continue
             try:
-                rollup = decode_rollup(self.store.get(key), key)
+                rollup = self._read_rollup(key, span)
             except (DamageError, ObjectNotFoundError) as error:
                 # A roll-up is a cache: the footers it stood for are read instead.
                 if on_damage:
                     on_damage(key, error)
-                continue
-            if rollup.repository_id != self.identity.repository_id:
                 continue
             found.update((entry.key, entry) for entry in rollup.objects)
             covered.add(span.start_ms)
             done_day = done_day or span.length_ms == DAY_MS
         return found, "day" if done_day else covered
 
-    def _unrolled_keys(self, day: str, covered: str | set[int], found: dict[str, RolledObject]) -> list[ObjectInfo]:
-        return [
-            info
-            for info in self.store.list(f"{LEVEL_0_PREFIX}{day}/")
-            if info.key not in found and slot_start_ms(parse_segment_key(info.key).sealed_at_ms) not in covered
-        ]
+    def _read_rollup(self, key: str, span: RollupKey) -> Rollup:
+        rollup = decode_rollup(self.store.get(key), key)
+        if rollup.repository_id != self.identity.repository_id:
+            raise DamageError(
+                f"{key}: belongs to repository {rollup.repository_id}, this is {self.identity.repository_id}"
+            )
+        if (rollup.start_ms, rollup.length_ms) != (span.start_ms, span.length_ms):
+            raise DamageError(f"{key}: is the roll-up of another span: objects were swapped")
+        return rollup
+
+    def _unrolled_keys(
+        self,
+        day: str,
+        covered: str | set[int],
+        found: dict[str, RolledObject],
+        on_damage: Callable[[str, Exception], None] | None,
+    ) -> list[ObjectInfo]:
+        out: list[ObjectInfo] = []
+        for info in self.store.list(f"{LEVEL_0_PREFIX}{day}/"):
+            named = None if info.key in found else _parsed(parse_segment_key, info.key, info.key, on_damage)
+            if named is not None and slot_start_ms(named.sealed_at_ms) not in covered:
+                out.append(info)
+        return out
 
     def _read_indexes(
         self, infos: Sequence[ObjectInfo], on_damage: Callable[[str, Exception], None] | None
@@ -216,7 +236,7 @@ class Repository:
     def put_topic(self, topic: TopicObject) -> None:
         """Store one capture of a topic."""
         key = format_topic_key(TopicKey(topic.topic, topic.topic_id, topic.captured_at_ms))
-        self.store.put(key, encode_json(topic))
+        self.store.put(key, encode_checked(topic))
 
     def list_topics(self) -> list[TopicObject]:
         """The newest capture of every incarnation of every topic.
@@ -233,13 +253,26 @@ class Repository:
 
         def read(key: TopicKey) -> TopicObject:
             name = format_topic_key(key)
-            topic = decode_json(TopicObject, self.store.get(name), name)
+            topic = decode_checked(TopicObject, self.store.get(name), name)
             if (topic.topic, topic.topic_id, topic.captured_at_ms) != key:
                 raise DamageError(f"{name}: holds another topic's object: objects were swapped")
             return topic
 
         with ThreadPoolExecutor(_READERS, thread_name_prefix="topics") as pool:
             return list(pool.map(read, newest.values()))
+
+
+def _parsed(
+    parse: Callable[[str], _T], text: str, key: str, on_damage: Callable[[str, Exception], None] | None
+) -> _T | None:
+    """A parsed name; a foreign one is reported and left out, or raised where nobody takes the report."""
+    try:
+        return parse(text)
+    except DamageError as error:
+        if on_damage is None:
+            raise
+        on_damage(key, error)
+        return None
 
 
 def create_repository(store: ObjectStore, *, cluster_id: str, created_at_ms: int, created_by: str) -> Repository:
@@ -256,7 +289,7 @@ def create_repository(store: ObjectStore, *, cluster_id: str, created_at_ms: int
         created_by=created_by,
     )
     try:
-        store.put_new(REPOSITORY_KEY, encode_json(identity))
+        store.put_new(REPOSITORY_KEY, encode_checked(identity))
     except ObjectExistsError:
         existing = open_repository(store)
         existing.require_cluster(cluster_id)
@@ -278,4 +311,4 @@ def open_repository(store: ObjectStore) -> Repository:
             f"no repository at {store.address}",
             hint="`mirror init` makes one; check the url for a wrong bucket or prefix",
         ) from None
-    return Repository(store, decode_json(RepositoryObject, data, f"{store.address}: {REPOSITORY_KEY}"))
+    return Repository(store, decode_checked(RepositoryObject, data, f"{store.address}: {REPOSITORY_KEY}"))
