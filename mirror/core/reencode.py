@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mirror.core.compression import pack, unpack
+from mirror.core.lz4_frame import pack_lz4
 from mirror.core.record_batch import (
     CODEC_MASK,
     CONTROL_BIT,
@@ -28,6 +29,7 @@ from mirror.core.record_batch import (
     TRANSACTIONAL_BIT,
     BatchColumns,
     BatchHeader,
+    read_header,
     scan_batches,
 )
 from mirror.core.records import RawRecord, encode_batch, iterate_records
@@ -35,6 +37,7 @@ from mirror.core.segment.blocks import StoredBatch, iterate_block
 
 __all__ = ["MERGE_TARGET_BYTES", "BatchMaker", "ProducibleBatch"]
 
+LZ4 = 3
 MERGE_TARGET_BYTES = 128 << 10
 TINY_RECORDS = 8
 TINY_BYTES = 8 << 10
@@ -100,7 +103,7 @@ class BatchMaker:
             yield ProducibleBatch(self._only, len(self._merging), True)
         else:
             codec = max(range(len(self._codec_bytes)), key=self._codec_bytes.__getitem__)
-            yield ProducibleBatch(encode_batch(self._merging, codec=codec, base_offset=0), len(self._merging), False)
+            yield ProducibleBatch(_encode(self._merging, codec), len(self._merging), False)
         self._merging = []
         self._merging_bytes = 0
         self._codec_bytes = [0] * (CODEC_MASK + 1)
@@ -134,7 +137,7 @@ class BatchMaker:
             return
         yield from self.finish()
         for part in _parts(records, self._limit_bytes):
-            yield ProducibleBatch(encode_batch(part, codec=header.codec, base_offset=0), len(part), False)
+            yield ProducibleBatch(_encode(part, header.codec), len(part), False)
 
     def _merge(
         self, header: BatchHeader, records: list[RawRecord], whole: memoryview | None
@@ -173,10 +176,20 @@ def _as_stored(batch: StoredBatch) -> ProducibleBatch:
     header = batch.header
     if batch.whole is not None:
         return ProducibleBatch(batch.whole, header.record_count, True)
-    packed = pack(header.codec, batch.body)
-    # The CRC is left as it was: the producer computes it again in any case, over producer id and sequence.
-    head = header._replace(length=HEADER_BYTES - LENGTH_OVERHEAD_BYTES + len(packed))
-    return ProducibleBatch(b"".join((HEADER.pack(*head), packed)), header.record_count, False)
+    return ProducibleBatch(_packed(header, batch.body, header.codec), header.record_count, False)
+
+
+def _encode(records: list[RawRecord], codec: int) -> bytes:
+    plain = encode_batch(records, codec=0, base_offset=0)
+    return plain if codec == 0 else _packed(read_header(plain), memoryview(plain)[HEADER_BYTES:], codec)
+
+
+def _packed(header: BatchHeader, records: memoryview, codec: int) -> bytes:
+    """A batch with this header around ``records``, packed; its CRC is left as it was, since the producer computes it anew in any case."""
+    body = pack_lz4(records) if codec == LZ4 else pack(codec, records)
+    attributes = header.attributes & ~CODEC_MASK | codec
+    head = header._replace(length=HEADER_BYTES - LENGTH_OVERHEAD_BYTES + len(body), attributes=attributes)
+    return b"".join((HEADER.pack(*head), body))
 
 
 def _parts(records: list[RawRecord], limit_bytes: int) -> Iterator[list[RawRecord]]:
