@@ -3,8 +3,10 @@
 Invariants:
 
 - *Each offset once.* Overlapping copies are harmless, since within one incarnation a committed offset has one content for ever. For every
-  offset exactly one run is chosen: the highest level, then the one sealed first (compaction may have emptied what was fetched later).
+  offset exactly one run is chosen: the highest level, then runs with batches before those without, then the one sealed first
+  (compaction may have emptied what was fetched later).
 - *Forks.* Bytes at or after a fork's offset whose leader epoch is at most the fork's are the cut tail of a truncated log: never chosen.
+  Where a run names no epoch (no batch was fetched at all), the time decides: it was sealed before the fork was detected.
 - *Gaps* count only where no run covers.
 - *A position is the end of contiguous coverage*, never a maximum.
 """
@@ -139,15 +141,15 @@ def cover_partition(
         runs: ``(object key, level, sealed_at_ms, run)``.
         starts, gaps, forks: the entries of the same partition.
     """
-    pieces: list[tuple[int, int, CoveredRun]] = []
+    pieces: list[tuple[int, bool, int, CoveredRun]] = []
     cut_tails: list[CoveredRun] = []
     for key, level, sealed_at_ms, run in runs:
-        for start_offset, next_offset, is_cut in _split_at_forks(run, forks):
+        for start_offset, next_offset, is_cut in _split_at_forks(run, sealed_at_ms, forks):
             piece = CoveredRun(start_offset, next_offset, key, run)
             if is_cut:
                 cut_tails.append(piece)
             else:
-                pieces.append((-level, sealed_at_ms, piece))
+                pieces.append((-level, not run.batch_count, sealed_at_ms, piece))
     chosen, overlap = _choose(pieces)
     start = min(starts, key=lambda entry: (entry.start_offset, entry.recorded_at_ms)) if starts else None
     named, missing = _explain(chosen, gaps, start)
@@ -173,12 +175,21 @@ def cover_partition(
     )
 
 
-def _split_at_forks(run: RunEntry, forks: Sequence[ForkEntry]) -> list[tuple[int, int, bool]]:
+def _split_at_forks(run: RunEntry, sealed_at_ms: int, forks: Sequence[ForkEntry]) -> list[tuple[int, int, bool]]:
     """The run as ``(start_offset, next_offset, is cut)`` pieces: one by leader epoch where a fork touches it."""
     touching = [fork for fork in forks if fork.fork_offset < run.next_offset]
-    if not touching or not run.leader_epochs:
-        return [(run.start_offset, run.next_offset, False)]
     out: list[tuple[int, int, bool]] = []
+    if not run.leader_epochs:
+        cut = min(
+            (fork.fork_offset for fork in touching if sealed_at_ms <= fork.detected_at_ms), default=run.next_offset
+        )
+        if cut > run.start_offset:
+            out.append((run.start_offset, cut, False))
+        if cut < run.next_offset:
+            out.append((max(cut, run.start_offset), run.next_offset, True))
+        return out
+    if not touching:
+        return [(run.start_offset, run.next_offset, False)]
     bounds = [offset for _, offset in run.leader_epochs[1:]] + [run.next_offset]
     for (epoch, first), following in zip(run.leader_epochs, bounds, strict=True):
         cuts = [fork.fork_offset for fork in touching if epoch <= fork.last_leader_epoch]
@@ -190,15 +201,15 @@ def _split_at_forks(run: RunEntry, forks: Sequence[ForkEntry]) -> list[tuple[int
     return out
 
 
-def _choose(pieces: list[tuple[int, int, CoveredRun]]) -> tuple[list[CoveredRun], int]:
+def _choose(pieces: list[tuple[int, bool, int, CoveredRun]]) -> tuple[list[CoveredRun], int]:
     """Disjoint pieces in ascending order, and how many offsets are stored again."""
-    pieces.sort(key=lambda entry: entry[2].start_offset)
-    if all(a[2].next_offset <= b[2].start_offset for a, b in pairwise(pieces)):
-        return [piece for _, _, piece in pieces], 0
-    total = sum(piece.next_offset - piece.start_offset for _, _, piece in pieces)
-    pieces.sort(key=lambda entry: (entry[0], entry[1], entry[2].object_key, entry[2].start_offset))
+    pieces.sort(key=lambda entry: entry[3].start_offset)
+    if all(a[3].next_offset <= b[3].start_offset for a, b in pairwise(pieces)):
+        return [entry[3] for entry in pieces], 0
+    total = sum(entry[3].next_offset - entry[3].start_offset for entry in pieces)
+    pieces.sort(key=lambda entry: (*entry[:3], entry[3].object_key, entry[3].start_offset))
     chosen: list[CoveredRun] = []
-    for _, _, piece in pieces:
+    for *_, piece in pieces:
         for free in _free_ranges(chosen, piece.start_offset, piece.next_offset):
             insort(chosen, CoveredRun(*free, piece.object_key, piece.run), key=lambda c: c.start_offset)
     return chosen, total - sum(piece.next_offset - piece.start_offset for piece in chosen)
@@ -209,7 +220,8 @@ def _free_ranges(chosen: Sequence[CoveredRun | NamedGap], start_offset: int, nex
     free: list[OffsetRange] = []
     at = start_offset
     index = max(0, bisect_right(chosen, start_offset, key=lambda c: c.start_offset) - 1)
-    for piece in chosen[index:]:
+    for at_index in range(index, len(chosen)):  # no slice: it would copy what follows for every piece
+        piece = chosen[at_index]
         if piece.start_offset >= next_offset:
             break
         if piece.start_offset > at:
