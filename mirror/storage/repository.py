@@ -20,7 +20,6 @@ from mirror.core.keys import (
     parse_rollup_key,
     parse_segment_key,
     parse_topic_key,
-    slot_start_ms,
 )
 from mirror.core.rollup import RolledObject, Rollup, decode_rollup, encode_rollup, shorten
 from mirror.core.segment.index import (
@@ -137,11 +136,11 @@ class Repository:
             span = _parsed(day_start_ms, day, f"{LEVEL_0_PREFIX}{day}/", on_damage)
             if span is None or span + DAY_MS <= since_ms:
                 continue
-            rolled, covered = self._rolled_up(day, on_damage)
+            rolled, is_whole = self._rolled_up(day, on_damage)
             found.update(rolled)
             if on_progress:
                 on_progress(len(found))
-            missing = [] if covered == "day" else self._unrolled_keys(day, covered, found, on_damage)
+            missing = [] if is_whole else self._unrolled_keys(day, found, on_damage)
             for entry in self._read_indexes(missing, on_damage):
                 found[entry.key] = entry
                 if on_progress:
@@ -150,15 +149,17 @@ class Repository:
 
     def _rolled_up(
         self, day: str, on_damage: Callable[[str, Exception], None] | None
-    ) -> tuple[dict[str, RolledObject], str | set[int]]:
-        """The objects that roll-ups of a day name, and which spans they cover: ``day`` or the start times of slots."""
+    ) -> tuple[dict[str, RolledObject], bool]:
+        """The objects that roll-ups of a day name, and whether one of them is of the whole day.
+
+        That of a slot is never taken as complete: what it does not name is found by listing the day, which costs little.
+        """
         listed = [info.key for info in self.store.list(f"{ROLLUP_PREFIX}{day}/")]
         named = [(key, _parsed(parse_rollup_key, key, key, on_damage)) for key in listed]
         keys = [(key, span) for key, span in named if span is not None]
         whole = [key for key, span in keys if span.length_ms == DAY_MS]
         found: dict[str, RolledObject] = {}
-        covered: set[int] = set()
-        done_day = False
+        is_whole = False
         for key, span in keys:
             if whole and span.length_ms != DAY_MS:
                 continue
@@ -170,9 +171,8 @@ class Repository:
                     on_damage(key, error)
                 continue
             found.update((entry.key, entry) for entry in rollup.objects)
-            covered.add(span.start_ms)
-            done_day = done_day or span.length_ms == DAY_MS
-        return found, "day" if done_day else covered
+            is_whole = is_whole or span.length_ms == DAY_MS
+        return found, is_whole
 
     def _read_rollup(self, key: str, span: RollupKey) -> Rollup:
         rollup = decode_rollup(self.store.get(key), key)
@@ -187,14 +187,13 @@ class Repository:
     def _unrolled_keys(
         self,
         day: str,
-        covered: str | set[int],
         found: dict[str, RolledObject],
         on_damage: Callable[[str, Exception], None] | None,
     ) -> list[ObjectInfo]:
         out: list[ObjectInfo] = []
         for info in self.store.list(f"{LEVEL_0_PREFIX}{day}/"):
             named = None if info.key in found else _parsed(parse_segment_key, info.key, info.key, on_damage)
-            if named is not None and slot_start_ms(named.sealed_at_ms) not in covered:
+            if named is not None:
                 out.append(info)
         return out
 
