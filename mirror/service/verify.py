@@ -111,8 +111,10 @@ def _read_footer(repository: Repository, key: str, listed_bytes: int) -> _Footer
     if (index.repository_id, index.cluster_id) != (identity.repository_id, identity.cluster_id):
         message = f"{key}: belongs to repository {index.repository_id} of cluster {index.cluster_id}"
         return _Footer(key, object_bytes, index, ("object_foreign", message))
-    if (index.sealed_at_ms, index.writer, index.sequence) != parse_segment_key(key):
-        said = f"{index.sealed_at_ms}-{index.writer}-{index.sequence}"
+    named = parse_segment_key(key)
+    # The name is given when a put begins, so it may be later than the sealing, and a put whose answer was lost is made again.
+    if (index.writer, index.sequence) != (named.writer, named.sequence) or index.sealed_at_ms > named.sealed_at_ms:
+        said = f"segment {index.writer}-{index.sequence} of {index.sealed_at_ms}"
         return _Footer(key, object_bytes, index, ("object_renamed", f"{key}: holds {said}: swapped or copied"))
     return _Footer(key, object_bytes, index, None)
 

@@ -24,7 +24,6 @@ FindingKind = Literal[
     "rollup_stale",  # a cache that hides objects from readers
     "rollup_differs",  # a cache that says something else than the footer
     "topic_damaged",  # a topic object cannot be read
-    "topic_missing",  # stored data without the topic object that a restore needs
     "source_differs",  # the brokers hold other bytes at these offsets
     "source_only",  # the brokers hold committed records that the coverage claims and the repository lacks
 ]

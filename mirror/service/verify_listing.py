@@ -15,7 +15,7 @@ from mirror.core.keys import (
     parse_topic_key,
 )
 from mirror.core.rollup import RolledObject, Rollup, decode_rollup
-from mirror.core.segment.index import TopicObject, decode_json
+from mirror.core.segment.index import TopicObject, decode_checked
 from mirror.errors import DamageError, ObjectNotFoundError, UnsupportedFormatError
 from mirror.service.verify_findings import Finding, Note, VerifyReport, findings_of_runs
 from mirror.service.verify_threads import bounded_map
@@ -129,7 +129,7 @@ def check_topics(repository: Repository, listing: Listing, report: VerifyReport)
 
 def _read_topic(repository: Repository, key: str) -> TopicObject | Exception:
     try:
-        topic = decode_json(TopicObject, repository.store.get(key), key)
+        topic = decode_checked(TopicObject, repository.store.get(key), key)
     except (*_UNREADABLE, ObjectNotFoundError) as error:
         return error
     if (topic.topic, topic.topic_id, topic.captured_at_ms) != parse_topic_key(key):
