@@ -10,18 +10,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     ConfigSource,
     NewTopic,
-    ResourcePatternType,
     ResourceType,
 )
 
@@ -31,7 +27,7 @@ from mirror.kafka.connection import ClusterConnection, confluent_options, securi
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.wire.metadata import TopicMetadata, metadata
 
-__all__ = ["AclEntry", "Admin", "ConfigValue", "non_default"]
+__all__ = ["Admin", "ConfigValue", "non_default"]
 
 T = TypeVar("T")
 
@@ -48,19 +44,6 @@ class ConfigValue:
     source: str
     is_sensitive: bool
     is_read_only: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AclEntry:
-    """One ACL, every field in Kafka's spelling (``resource_type="TOPIC"``, ``pattern_type="PREFIXED"``)."""
-
-    resource_type: str
-    resource_name: str
-    pattern_type: str
-    principal: str
-    host: str
-    operation: str
-    permission: str
 
 
 def non_default(configs: Mapping[str, ConfigValue]) -> dict[str, str]:
@@ -183,38 +166,6 @@ class Admin:
         )
         found = await self._result(asked[group], f"describing group {group}")
         return frozenset(operation.name for operation in found.authorized_operations or ())
-
-    async def acls(self) -> list[AclEntry] | None:
-        """All ACLs, or None if the cluster has no authorizer.
-
-        Raises:
-            AccessError: DESCRIBE on the cluster is missing.
-            UnreachableError, ClusterError.
-        """
-        everything = AclBindingFilter(
-            ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
-        )
-        handle = await self._admin()
-        try:
-            found = await asyncio.shield(
-                asyncio.wrap_future(handle.describe_acls(everything, request_timeout=_REQUEST_TIMEOUT_S))
-            )
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.SECURITY_DISABLED:
-                return None
-            raise kafka_error_to_ours(error, "listing ACLs") from error
-        return [
-            AclEntry(
-                resource_type=one.restype.name,
-                resource_name=one.name,
-                pattern_type=one.resource_pattern_type.name,
-                principal=one.principal,
-                host=one.host,
-                operation=one.operation.name,
-                permission=one.permission_type.name,
-            )
-            for one in found
-        ]
 
     async def _admin(self) -> AdminClient:
         """The handle; a new one if certificate files were replaced, since librdkafka reads them only once."""

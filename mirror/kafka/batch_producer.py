@@ -85,14 +85,21 @@ class BatchProducer:
         self._first_failure: MirrorError | None = None
 
     async def start(self) -> ProducerIdentity:
-        """Get an identity if none was given.
+        """Get an identity if none was given; asks again while the cluster cannot give one yet, as right after its start.
 
         Raises:
             AccessError: the right to write idempotently is missing.
             UnreachableError, ClusterError: no broker gave one.
         """
-        if self._identity is None:
-            self._identity = await init_producer_id(self._client, await self._client.any_broker())
+        loop = asyncio.get_running_loop()
+        give_up_at_s = loop.time() + self._delivery_timeout_s
+        while self._identity is None:
+            try:
+                self._identity = await init_producer_id(self._client, await self._client.any_broker())
+            except MirrorError as error:
+                if not error.transient or loop.time() > give_up_at_s:
+                    raise
+                await asyncio.sleep(_FIRST_BACKOFF_S)
         return self._identity
 
     async def __aenter__(self) -> "BatchProducer":
@@ -189,7 +196,7 @@ class BatchProducer:
                 pending.future.cancel()
             lane.in_flight.clear()
             lane.queue.clear()
-        self._budget.close()
+        self._budget.close(ClusterError("the batch producer was closed"))
         self._idle.set()
 
     # sending

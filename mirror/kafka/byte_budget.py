@@ -29,7 +29,7 @@ class ByteBudget:
         try:
             await waiter
         except asyncio.CancelledError:
-            granted = waiter.done() and not waiter.cancelled()
+            granted = waiter.done() and not waiter.cancelled() and waiter.exception() is None
             waiter.cancel()
             self.give_back(size_bytes if granted else 0)
             raise
@@ -46,10 +46,12 @@ class ByteBudget:
                 waiter.set_result(None)
             self._waiters.popleft()
 
-    def close(self) -> None:
-        """Cancel everybody who waits."""
+    def close(self, error: Exception) -> None:
+        """Raise the error in everybody who waits."""
         while self._waiters:
-            self._waiters.popleft()[1].cancel()
+            _, waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
 
     def _fits(self, size_bytes: int) -> bool:
         return self._used_bytes == 0 or self._used_bytes + size_bytes <= self._limit_bytes

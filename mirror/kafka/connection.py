@@ -121,7 +121,7 @@ def confluent_options(conn: ClusterConnection) -> dict[str, Any]:
         "client.rack": conn.client_rack,
         "security.protocol": conn.security_protocol,
         "allow.auto.create.topics": False,
-        "log_level": 3,
+        "log_level": 0,  # librdkafka writes to stderr past our logging; what fails says so in its error
     }
     if conn.uses_tls:
         tls = conn.tls or TlsFiles()

@@ -180,8 +180,11 @@ def kafka_error_to_ours(error: BaseException | KafkaError | int, what: str, deta
     if isinstance(error, KafkaError):
         return _from_confluent(error, what)
     if isinstance(error, ssl.SSLError):
+        said = getattr(error, "reason", None) or str(error)
+        reason = getattr(error, "verify_message", "")
+        detail = f" ({reason})" if reason else ""
         return AccessError(
-            f"{what}: TLS failed: {error.reason or error}",
+            f"{what}: TLS failed: {said}{detail}",
             hint="check ca_file, cert_file and key_file, and that the listener speaks TLS",
         )
     if isinstance(error, _UNREACHABLE):
