@@ -110,7 +110,9 @@ class EventPublisher:
             self._unsent.popleft()
             self.dropped += 1
             if self.dropped == 1:
-                log.error("too many unsent events, the oldest are dropped: `mirror repair table` when Kafka takes them again")
+                log.error(
+                    "too many unsent events, the oldest are dropped: `mirror repair table` when Kafka takes them again"
+                )
         self._unsent.append(event)
         self._empty.clear()
         self._more.set()

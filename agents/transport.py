@@ -1,6 +1,7 @@
 """Our Faust transport: group membership and the mirror's own topics by aiokafka as ever, source topics as fetch slices of our own.
 
-Every private of Faust and of aiokafka's consumer that the mirror relies on is in this module; tests/unit/test_seams.py fails when one moves.
+Every private of Faust and of aiokafka's consumer that the mirror relies on is in this module; tests/unit/test_seams.py fails when
+one moves.
 
 Facts this rests on (each was a bug first):
 

@@ -27,7 +27,10 @@ class WorkerMetrics:
             registry=registry,
         )
         self.lag_offsets = Gauge(
-            "mirror_lag_offsets", "Offsets up to the last stable offset that are not durable", _PARTITION, registry=registry
+            "mirror_lag_offsets",
+            "Offsets up to the last stable offset that are not durable",
+            _PARTITION,
+            registry=registry,
         )
         self.durable_offset = Gauge(
             "mirror_durable_offset", "The next offset after what is durable", _PARTITION, registry=registry
@@ -69,12 +72,16 @@ class WorkerMetrics:
         self.memory_bytes = Gauge(
             "mirror_memory_bytes", "Bytes fetched, buffered, being encoded or uploaded", registry=registry
         )
-        self.memory_limit_bytes = Gauge("mirror_memory_limit_bytes", "The ceiling of mirror_memory_bytes", registry=registry)
+        self.memory_limit_bytes = Gauge(
+            "mirror_memory_limit_bytes", "The ceiling of mirror_memory_bytes", registry=registry
+        )
         self.unsent_events = Gauge(
             "mirror_unsent_event_count", "SegmentSealed events that Kafka has not taken yet", registry=registry
         )
         self.store_failing_seconds = Gauge(
-            "mirror_store_failing_seconds", "How long the store has refused every put (0: it takes them)", registry=registry
+            "mirror_store_failing_seconds",
+            "How long the store has refused every put (0: it takes them)",
+            registry=registry,
         )
         self.topics_not_covered = Gauge(
             "mirror_topics_not_covered", "Topics of the cluster that the rules leave out", registry=registry

@@ -95,6 +95,7 @@ class SourceFetcher:
     ) -> None:
         self.view = view
         self.statistics = FetchStatistics()
+        self.started_at = time.monotonic()
         self._budget = budget
         self._settings = settings
         self._on_notice = on_notice

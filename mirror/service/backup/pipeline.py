@@ -162,14 +162,17 @@ class BackupPipeline:
         self.resolving = set(tps)
         while self.resolving and epoch == self.assignment_epoch:
             try:
-                found = await self.resolver.resolve(set(self.resolving), refresh=bool(gained))
+                if gained:
+                    await self.resolver.load()
+                # Before the rebalance is over the table is not recovered, and what arrives may be dropped.
+                await self._gate.wait()
+                found = await self.resolver.resolve(set(self.resolving))
             except MirrorError as error:
                 self.counters.resolve_failures += 1
                 log.error("positions of %d partitions are not known yet, tried again: %s", len(self.resolving), error)
                 await asyncio.sleep(_RESOLVE_PAUSE_SECONDS)
                 continue
             gained = set()
-            await self._gate.wait()
             if epoch != self.assignment_epoch:
                 return
             for tp, position in found.items():

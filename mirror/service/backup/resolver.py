@@ -76,17 +76,15 @@ class PositionResolver:
                 self._book.fold(entry.index for entry in objects)
             self._loaded_at_ms = now_ms
 
-    async def resolve(self, tps: set[TopicPartition], *, refresh: bool) -> dict[TopicPartition, FetchPosition]:
+    async def resolve(self, tps: set[TopicPartition]) -> dict[TopicPartition, FetchPosition]:
         """Positions of partitions; those whose topic is not there are left out.
 
-        Args:
-            tps: whose.
-            refresh: whether another worker may have written to them since the last load.
+        Call :meth:`load` before, where another worker may have written to them since the last load.
 
         Raises:
             MirrorError: store or cluster cannot be asked; the caller tries again.
         """
-        if refresh or not self._loaded_at_ms:
+        if not self._loaded_at_ms:
             await self.load()
         found: dict[TopicPartition, FetchPosition] = {}
         unseen: dict[TopicPartition, str] = {}

@@ -1,0 +1,338 @@
+"""One worker process: prepare, run the Faust app, drain, end with an exit code."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from agents.app import MirrorApp, make_app
+from agents.discovery import Discovery
+from agents.gauges import Gauges
+from agents.health import Health
+from agents.ledger import EventPublisher, ledger_key, row_position
+from agents.web import add_pages
+from mirror.config import Config
+from mirror.core.events import sealed_event
+from mirror.core.positions import PartitionId
+from mirror.core.safe_positions import SafePosition
+from mirror.errors import MirrorError
+from mirror.kafka.admin import Admin
+from mirror.kafka.client import MirrorClient, open_client
+from mirror.kafka.cluster_view import ClusterView
+from mirror.kafka.memory_budget import MemoryBudget
+from mirror.kafka.source_fetcher import FetchSettings
+from mirror.metrics import WorkerMetrics
+from mirror.service.backup.flusher import Flusher, FlusherSettings, SealedSegment
+from mirror.service.backup.pipeline import BackupPipeline, PipelineSettings
+from mirror.service.backup.resolver import PositionResolver
+from mirror.service.backup.topic_recorder import TopicRecorder
+from mirror.service.rolling_up import RollupMaker
+from mirror.service.wiring import connection_for, internal_topics, store_for
+from mirror.storage.repository import Repository, open_repository
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+
+_HEADROOM_SLACK_BYTES = 2 << 20
+_RETRY_SECONDS = 2.0
+_ROLLUP_SECONDS = 60.0
+_COMPACTED = {"cleanup.policy": "compact"}
+_SEALED_CONFIGS = {"cleanup.policy": "delete", "retention.ms": str(7 * 24 * 3600 * 1000)}
+
+
+class _FaustWorker(faust.Worker):
+    """Faust's worker without its own logging and its spinner."""
+
+    def _setup_logging(self) -> None:
+        return
+
+    def setup_logging(self) -> None:
+        """Ours is set up already, with redaction."""
+
+
+def run(config: Config) -> int:
+    """Run a worker until it is stopped; the exit code: 0 drained, 1 crashed or could not drain.
+
+    Raises:
+        MirrorError: it cannot start: no repository, another cluster's repository, rights, configuration.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    process = WorkerProcess(config)
+    loop.run_until_complete(process.prepare())
+    worker = _FaustWorker(process.app, loop=loop, quiet=True, loglevel=None, redirect_stdouts=False)
+    worker.spinner = None
+    code: Any = 0
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        code = ended.code
+    except Exception as error:  # noqa: BLE001 - whatever ended Faust is told in a line, not as a traceback
+        log.critical("the worker crashed: %r", error)
+        return 1
+    if process.app.crash_reason_seen is not None or not process.drained:
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+class WorkerProcess:
+    """Everything of one worker. ``app`` exists after :meth:`prepare`."""
+
+    app: MirrorApp
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.drained = True
+        self.metrics = WorkerMetrics()
+        self.writer = secrets.token_hex(6)
+        self._topics = internal_topics(config.worker.id)
+        self._rules = config.worker.topic_filter(own_topics=frozenset(self._topics.values()))
+        self._known_topics: set[str] = set()
+
+    async def prepare(self) -> None:
+        """Reach store and cluster, with patience for what passes, and put the parts together.
+
+        Raises:
+            MirrorError: what does not pass.
+        """
+        config = self.config
+        connection = connection_for(config.source_cluster)
+        store = store_for(config.repository(), connections=config.worker.upload_threads + 20)
+        repository = await _with_patience(lambda: asyncio.to_thread(open_repository, store), "the repository")
+        client: MirrorClient = await _with_patience(lambda: open_client(connection), "the source cluster")
+        view = ClusterView(client)
+        await _with_patience(view.refresh, "the source cluster")
+        repository.require_cluster(view.cluster_id)
+        admin = Admin(connection, client)
+        replication = config.worker.internal_topic_replication or min(3, view.broker_count)
+        await self._ensure_own_topics(admin, view, replication)
+        sources = [name for name in sorted(view.topics) if self._rules.decide(name).selected]
+        log.info(
+            "worker %s of %s backs up %d of %d topics of cluster %s to %s",
+            self.writer,
+            config.worker.id,
+            len(sources),
+            len(view.topics),
+            view.cluster_id,
+            repository.address,
+        )
+        if not sources:
+            log.warning("no topic matches the rules yet; new ones are looked for")
+        config.worker.data_dir.mkdir(parents=True, exist_ok=True)
+        self.app = make_app(config, connection, sources=sources, replication_factor=replication)
+        self._assemble(repository, view, admin)
+
+    async def _ensure_own_topics(self, admin: Admin, view: ClusterView, replication: int) -> None:
+        for purpose, configs in (("sealed", _SEALED_CONFIGS), ("ledger", _COMPACTED), ("assignor", {})):
+            name = self._topics[purpose]
+            if name in view.topics:
+                continue
+            log.info("creating the mirror's own topic %s", name)
+            try:
+                await admin.create_topic(name, partitions=1, replication_factor=replication, configs=configs)
+            except MirrorError:
+                await view.refresh()
+                if name not in view.topics:  # else another worker was faster
+                    raise
+
+    def _assemble(self, repository: Repository, view: ClusterView, admin: Admin) -> None:
+        worker = self.config.worker
+        app = self.app
+        headroom = min(worker.flush_bytes + _HEADROOM_SLACK_BYTES, worker.memory_bytes * 3 // 4)
+        budget = MemoryBudget(worker.memory_bytes, headroom)
+        rate = worker.max_read_bytes_per_second
+        fetch_bytes = max(1 << 20, min(16 << 20, (budget.limit_bytes - headroom) // (2 * max(1, view.broker_count))))
+        fetch = FetchSettings(
+            max_bytes=min(fetch_bytes, max(64 << 10, rate)) if rate else fetch_bytes,
+            partition_bytes=min(4 << 20, fetch_bytes),
+            wait_ms=min(500, max(50, worker.flush_interval_ms // 4)),
+            max_read_bytes_per_second=rate,
+            rack=app.connection.client_rack,
+        )
+        self.repository = repository
+        self.publisher = EventPublisher(self._send_event)
+        self.recorder = TopicRecorder(repository, admin)
+        self.pipeline = BackupPipeline(
+            view,
+            budget,
+            fetch,
+            PipelineSettings(
+                flush_interval_ms=worker.flush_interval_ms,
+                flush_bytes=worker.flush_bytes,
+                put_threads=worker.upload_threads,
+            ),
+            make_flusher=lambda on_sealed: Flusher(
+                repository,
+                budget,
+                FlusherSettings(
+                    writer=self.writer,
+                    body_mode=worker.body_codec,  # type: ignore[arg-type]
+                    zstd_level=worker.zstd_level,
+                    put_threads=worker.upload_threads,
+                ),
+                on_sealed=on_sealed,
+                on_attempt=self._put_attempted,
+            ),
+            make_resolver=lambda put_starts: PositionResolver(
+                repository,
+                view,
+                look_up=self._look_up,
+                put_starts=put_starts,
+                start=worker.start,  # type: ignore[arg-type]
+            ),
+            on_sealed=self._sealed,
+        )
+        self.discovery = Discovery(
+            app,
+            view,
+            self._rules,
+            interval_seconds=worker.discovery_interval_ms / 1000,
+            on_topics=self._record_topics,
+        )
+        self.health = Health(app, self.pipeline, self.discovery, self.publisher)
+        self.gauges = Gauges(self.metrics, self.pipeline, self.publisher, self.discovery, self.recorder)
+        self.rollups = RollupMaker(repository)
+        add_pages(app, self.metrics, self.health)
+        app.pipeline = self.pipeline
+        app.on_end = self._end
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._watch(), name="watch"),
+            loop.create_task(self._discover(), name="discover"),
+            loop.create_task(self._roll_up(), name="roll-up"),
+        ]
+
+    # --- durable objects
+
+    async def _sealed(self, sealed: SealedSegment) -> None:
+        """Order of effects: the object is durable → event (→ table) → Kafka's committed offset."""
+        self.publisher.publish(sealed_event(sealed.key, sealed.size_bytes, sealed.index))
+        for run in sealed.index.runs:
+            safe = self.pipeline.resolver.safe_position(run.partition_id)
+            if safe is not None and run.topic_partition in self.pipeline.owned:
+                self.app.consumer.mark_durable(run.topic_partition, safe.next_offset)
+
+    async def _send_event(self, key: str, value: bytes) -> None:
+        pending = await self.app.sealed_topic.send(key=key.encode(), value=value)
+        await asyncio.wait_for(pending, 60.0)
+
+    def _look_up(self, partition_id: PartitionId) -> SafePosition | None:
+        return row_position(self.app.ledger.get(ledger_key(partition_id)), self.repository.identity.repository_id)
+
+    def _put_attempted(self, seconds: float, _size_bytes: int, error: MirrorError | None) -> None:
+        self.metrics.put_seconds.labels("ok" if error is None else "failed").observe(seconds)
+        if error is not None:
+            self.metrics.errors.labels("store").inc()
+
+    # --- background
+
+    async def _watch(self) -> None:
+        """A worker that cannot go on crashes at once: an idle one that looks healthy is worse."""
+        while True:
+            await asyncio.sleep(1.0)
+            self.health.observe()
+            self.gauges.update()
+            reason = self.pipeline.crashed or self._coordinator_error()
+            for task in self._tasks[1:]:
+                if task.done() and not task.cancelled():
+                    reason = reason or task.exception()
+            if reason is not None:
+                self.app.crash_soon(reason)
+
+    def _coordinator_error(self) -> BaseException | None:
+        # Faust never asks aiokafka's coordinator whether it gave up.
+        thread = getattr(self.app.consumer, "_thread", None) if self.app._consumer is not None else None
+        consumer = getattr(thread, "_consumer", None)
+        coordinator = getattr(consumer, "_coordinator", None)
+        error: BaseException | None = getattr(coordinator, "_pending_exception", None)
+        return error
+
+    async def _discover(self) -> None:
+        await self._record_topics([])
+        await self.discovery.run()
+
+    async def _record_topics(self, selected: list[str]) -> None:
+        """Each worker captures the topics of which it has the first partition."""
+        topics = self.pipeline.view.topics
+        mine = {tp.topic for tp in self.pipeline.owned if tp.partition == 0}
+        gone = {name for name in self._known_topics if name not in topics}
+        self._known_topics = (self._known_topics | set(selected)) - gone
+        if mine or gone:
+            await self.recorder.record([topics[name] for name in sorted(mine) if name in topics], gone=gone)
+
+    async def _roll_up(self) -> None:
+        sealed = TP(self._topics["sealed"], 0)
+        while True:
+            await asyncio.sleep(_ROLLUP_SECONDS)
+            if self.app.rebalancing or sealed not in self.app.consumer.assignment():
+                continue
+            try:
+                await asyncio.to_thread(self.rollups.run_once, int(time.time() * 1000))
+            except MirrorError as error:
+                log.warning("roll-ups are not made now, tried again: %s", error)
+
+    # --- ending
+
+    async def _end(self) -> None:
+        """Drain within the deadline; what is not durable by then, the next owner fetches again."""
+        for task in self._tasks:
+            task.cancel()
+        if self.app.crash_reason_seen is not None:
+            await self.pipeline.close()
+            return
+        begun = time.monotonic()
+        timeout_s = self.config.worker.drain_timeout_ms / 1000
+        self.drained = await self.pipeline.drain(timeout_s, queue_is_empty=self.app.slices_are_delivered)
+        left_s = max(0.5, timeout_s - (time.monotonic() - begun))
+        if self.drained:
+            if not await self.publisher.drain(min(left_s, 5.0)):
+                log.warning("%d events were not sent: the next worker reads the store instead", self.publisher.unsent)
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self.app.consumer.commit(), min(left_s, 5.0))
+            log.info("drained in %.1f s", time.monotonic() - begun)
+        else:
+            log.error(
+                "not everything was durable after %.0f s (%s): the next owner fetches it again",
+                timeout_s,
+                self.pipeline.flusher.health.last_error or "the store is slow",
+            )
+            self._leave_by_force()
+        await self.publisher.close()
+        await self.pipeline.close()
+
+    def _leave_by_force(self) -> None:
+        """A put that hangs in a thread must not keep the process from ending."""
+
+        def leave() -> None:
+            log.error("ended with a put still running")
+            logging.shutdown()
+            import os
+
+            os._exit(1)
+
+        timer = threading.Timer(5.0, leave)
+        timer.daemon = True
+        timer.start()
+
+
+async def _with_patience(attempt: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """Repeat for as long as the error may pass."""
+    failures = 0
+    while True:
+        try:
+            return await attempt()
+        except MirrorError as error:
+            if not error.transient:
+                raise
+            failures += 1
+            if failures == 1 or failures % 30 == 0:
+                log.error("%s cannot be reached, tried again: %s", what, error)
+            await asyncio.sleep(_RETRY_SECONDS)
