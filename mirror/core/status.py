@@ -136,7 +136,7 @@ def judge_partition(facts: PartitionFacts, objectives: Objectives, now_ms: int) 
 
 def _unseen(facts: PartitionFacts, objectives: Objectives, now_ms: int) -> PartitionStatus:
     state: PartitionState = "unknown"
-    reason = "the source cluster could not be asked"
+    reason = "the source could not be asked about it"
     if facts.missing_offsets:
         state, reason = "missing", f"{facts.missing_offsets} offsets are missing and nothing says why"
     elif _has_recent_gap(facts, objectives, now_ms):

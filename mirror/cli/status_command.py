@@ -1,0 +1,70 @@
+"""``mirror status``."""
+
+import asyncio
+import time
+
+import click
+
+from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.output import emit_json, emit_json_line, print_line
+from mirror.cli.status_view import as_json, print_status
+from mirror.errors import NoMatchError
+from mirror.service.status import StatusObserver, StatusReport
+from mirror.service.wiring import open_configured_repository
+
+__all__ = ["command"]
+
+
+@click.command(name="status")
+@click.option("--topic", "topics", multiple=True, metavar="TOPIC", help="Only this topic or glob; may be repeated.")
+@click.option("--partitions", "by_partition", is_flag=True, help="A line per partition instead of one per topic.")
+@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(0.5, 3600),
+    default=2.0,
+    show_default=True,
+    help="Seconds between looks.",
+)
+@json_option
+@pass_cli
+def command(cli: CliContext, topics: tuple[str, ...], by_partition: bool, watch: bool, every_s: float) -> int:
+    """Say what is safe, up to when, and what is not. Needs no worker: it asks the repository and the source cluster.
+
+    Exits 0 when everything selected is within its objectives, else 6; the first line says what to do. With --watch and --json one document
+    per line.
+    """
+    repository = open_configured_repository(cli.config())
+    observer = StatusObserver(cli.config(), repository, topics)
+
+    async def run() -> StatusReport:
+        try:
+            while True:
+                report = await observer.look()
+                if topics and not (report.partitions or report.others or report.left_out):
+                    raise NoMatchError(f"no topic matches {', '.join(topics)}")
+                if not watch:
+                    return report
+                if cli.as_json:
+                    emit_json_line(as_json(report))
+                else:
+                    click.clear()
+                    print_status(report, by_partition=by_partition)
+                    print_line(f"again every {every_s:g} s, Ctrl-C ends", color="bright_black")
+                await asyncio.sleep(every_s)
+        finally:
+            await observer.close()
+
+    started = time.monotonic()
+    try:
+        report = asyncio.run(run())
+    except KeyboardInterrupt:
+        if watch and time.monotonic() > started:
+            return 0
+        raise
+    if cli.as_json:
+        emit_json(as_json(report))
+    else:
+        print_status(report, by_partition=by_partition)
+    return report.verdict.exit_code

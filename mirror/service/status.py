@@ -1,0 +1,223 @@
+"""`mirror status`: facts from the repository and from the source cluster, judged together. Works without workers."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from mirror.config import Config
+from mirror.core.coverage import PartitionCoverage
+from mirror.core.objectives import Objectives, Prices
+from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.status import PartitionFacts, PartitionStatus, Verdict, judge_partition, verdict
+from mirror.errors import ConfigError, MirrorError
+from mirror.kafka.admin import ConfigValue
+from mirror.kafka.cluster import ClusterDescription
+from mirror.service.status_repository import RecentPace, RepositoryObserver, RepositoryTotals
+from mirror.service.status_source import SourceObserver, SourceView
+from mirror.service.wiring import connection_for, internal_topics
+from mirror.storage.repository import Repository
+
+__all__ = ["StatusObserver", "StatusReport"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """One look.
+
+    Attributes:
+        partitions: of the live incarnations of selected topics.
+        others: stored partitions of topics that were deleted, created anew, or are no longer selected.
+        left_out: topic → rule, of topics that are not backed up.
+        problems: what could not be asked, in sentences.
+    """
+
+    at_ms: int
+    cluster: str
+    repository: str
+    verdict: Verdict
+    partitions: list[PartitionStatus]
+    others: list[PartitionStatus]
+    left_out: dict[str, str]
+    totals: RepositoryTotals
+    objectives: Objectives
+    prices: Prices
+    problems: list[str]
+
+
+class StatusObserver:
+    """Gathers what status shows, again and again.
+
+    Args:
+        config: objectives, prices, the source and the rules.
+        repository: opened.
+        topics: names or globs to look at; empty for all.
+    """
+
+    def __init__(self, config: Config, repository: Repository, topics: tuple[str, ...] = ()) -> None:
+        self._config = config
+        self._repository = repository
+        self._topics = topics
+        self._stored = RepositoryObserver(repository)
+        own = frozenset(internal_topics(config.worker.id).values())
+        self._own_topics = own
+        self._source: SourceObserver | None = None
+        self._source_problem = ""
+        try:
+            rules = config.worker.topic_filter(own_topics=own)
+            self._source = SourceObserver(connection_for(config.source_cluster), rules)
+        except ConfigError as error:
+            self._source_problem = error.message
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        if self._source is not None:
+            await self._source.close()
+
+    async def look(self) -> StatusReport:
+        """Gather and judge.
+
+        Raises:
+            WrongRepositoryError: the repository belongs to another cluster than the configured source.
+            AccessError, UnreachableError, StoreError: the repository cannot be read.
+        """
+        coverage = await asyncio.to_thread(self._stored.refresh, _now_ms())
+        view, unreachable = await self._look_at_source(coverage)
+        now_ms = _now_ms()
+        flush_ms = self._config.worker.flush_interval_ms
+        facts = _Facts(coverage, view, self._stored.recent(now_ms, flush_ms), self._stored.last_sealed())
+        objectives = Objectives(
+            recovery_point_ms=self._config.objectives.recovery_point_ms,
+            retention_headroom_ms=self._config.objectives.retention_headroom_ms,
+        )
+        live, others = facts.all()
+        judged = [judge_partition(f, objectives, now_ms) for f in live if self._is_wanted(f.topic)]
+        judged_others = [judge_partition(f, objectives, now_ms) for f in others if self._is_wanted(f.topic)]
+        totals = self._stored.totals(now_ms, flush_ms)
+        left_out = {} if view is None else {t: d.rule for t, d in view.left_out.items() if self._is_wanted(t)}
+        uncovered = [t for t in left_out if not t.startswith("__") and t not in self._own_topics]
+        found = verdict(
+            judged + [p for p in judged_others if p.state == "missing"],
+            now_ms=now_ms,
+            uncovered_topic_count=len(uncovered),
+            unreachable=unreachable,
+            newest_object_ms=totals.newest_object_ms,
+        )
+        prices = self._config.prices
+        return StatusReport(
+            at_ms=now_ms,
+            cluster=self._config.worker.source or self._repository.identity.cluster_id,
+            repository=self._repository.address,
+            verdict=found,
+            partitions=judged,
+            others=judged_others,
+            left_out=left_out,
+            totals=totals,
+            objectives=objectives,
+            prices=Prices(
+                per_thousand_puts=prices.per_thousand_puts,
+                per_gib_month=prices.per_gib_month,
+                currency=prices.currency,
+            ),
+            problems=[] if view is None else list(dict.fromkeys(view.problems)),
+        )
+
+    async def _look_at_source(self, coverage: Mapping[PartitionId, PartitionCoverage]) -> tuple[SourceView | None, str]:
+        if self._source is None:
+            return None, self._source_problem
+
+        def positions(description: ClusterDescription) -> dict[TopicPartition, int]:
+            self._repository.require_cluster(description.cluster_id)
+            return {
+                TopicPartition(name, pid.partition): entry.position
+                for pid, entry in coverage.items()
+                for name in [entry.topic]
+                if name in description.topics and description.topics[name].topic_id == pid.topic_id
+            }
+
+        try:
+            return await self._source.look(positions), ""
+        except MirrorError as error:
+            if error.exit_code not in (1, 12, 13):
+                raise
+            await self._source.close()
+            return None, error.message
+
+    def _is_wanted(self, topic: str) -> bool:
+        return not self._topics or any(fnmatchcase(topic, pattern) for pattern in self._topics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """Joins what is stored with what the source says, partition by partition."""
+
+    coverage: Mapping[PartitionId, PartitionCoverage]
+    view: SourceView | None
+    recent: Mapping[PartitionId, RecentPace]
+    last_sealed: Mapping[PartitionId, int]
+
+    def all(self) -> tuple[list[PartitionFacts], list[PartitionFacts]]:
+        """Live partitions of selected topics, and the other ones that are stored. Without a source all count as live."""
+        if self.view is None:
+            return [self._one(entry.topic, pid) for pid, entry in self._sorted()], []
+        live = [
+            (name, PartitionId(topic.topic_id, partition.partition))
+            for name, topic in self.view.selected.items()
+            for partition in topic.partitions
+        ]
+        known = {pid for _, pid in live}
+        others = [self._one(entry.topic, pid) for pid, entry in self._sorted() if pid not in known]
+        return [self._one(name, pid) for name, pid in live], others
+
+    def _sorted(self) -> list[tuple[PartitionId, PartitionCoverage]]:
+        return sorted(self.coverage.items(), key=lambda item: (item[1].topic, item[0]))
+
+    def _one(self, topic: str, pid: PartitionId) -> PartitionFacts:
+        entry = self.coverage.get(pid)
+        tp = TopicPartition(topic, pid.partition)
+        view = self.view
+        selected = view is not None and topic in view.selected and view.selected[topic].topic_id == pid.topic_id
+        log = view.logs.get(tp) if view is not None and selected else None
+        head = view.heads.get(tp) if view is not None and selected else None
+        configs = view.configs.get(topic, {}) if view is not None and selected else {}
+        pace = self.recent.get(pid, RecentPace())
+        return PartitionFacts(
+            topic=topic,
+            topic_id=pid.topic_id,
+            partition=pid.partition,
+            is_covered=entry is not None,
+            start_offset=entry.start_offset if entry else 0,
+            position=entry.position if entry else 0,
+            stored_offsets=sum(piece.next_offset - piece.start_offset for piece in entry.runs) if entry else 0,
+            gap_offsets=sum(gap.next_offset - gap.start_offset for gap in entry.gaps) if entry else 0,
+            last_gap_ms=max((gap.detected_at_ms for gap in entry.gaps), default=None) if entry else None,
+            missing_offsets=sum(hole.length for hole in entry.missing) if entry else 0,
+            overlap_offsets=entry.overlap_offsets if entry else 0,
+            stored_bytes=entry.stored_bytes if entry else 0,
+            fetched_bytes=entry.fetched_bytes if entry else 0,
+            last_sealed_ms=self.last_sealed.get(pid),
+            log_start_offset=log.log_start_offset if log else None,
+            high_watermark=log.high_watermark if log else None,
+            last_stable_offset=log.last_stable_offset if log else None,
+            oldest_unstored_ms=head.max_timestamp if head else None,
+            is_append_time=head.has_append_time if head else False,
+            recent_offsets=pace.offsets,
+            recent_bytes=pace.fetched_bytes,
+            recent_ms=pace.during_ms,
+            retention_ms=_limit(configs, "retention.ms"),
+            retention_bytes=_limit(configs, "retention.bytes"),
+        )
+
+
+def _limit(configs: Mapping[str, ConfigValue], name: str) -> int | None:
+    """A limit of retention; None where there is none, or where the topic is only compacted."""
+    policy = configs.get("cleanup.policy")
+    if policy is not None and "delete" not in (policy.value or "delete"):
+        return None
+    found = configs.get(name)
+    return int(found.value) if found is not None and found.value else None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
