@@ -43,6 +43,7 @@ def print_status(report: StatusReport, *, by_partition: bool) -> None:
         print_line(f"  next: {found.next_step}")
     for problem in report.problems:
         print_line(f"  not known: {problem}", color="yellow")
+    columns: tuple[str, ...]
     if by_partition:
         columns = (
             "topic",
