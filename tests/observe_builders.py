@@ -67,11 +67,12 @@ class RepositoryBuilder:
     writer: str = "w1"
     sequence: int = 0
     now_ms: int = T0_MS
+    cluster_id: str = CLUSTER_ID
     repository: Repository = field(init=False)
 
     def __post_init__(self) -> None:
         self.repository = create_repository(
-            self.store, cluster_id=CLUSTER_ID, created_at_ms=self.now_ms, created_by="tests"
+            self.store, cluster_id=self.cluster_id, created_at_ms=self.now_ms, created_by="tests"
         )
 
     def topic(self, topic: str, *, partitions: int = 1, topic_id: str = TOPIC_ID, **configs: str) -> None:
@@ -125,7 +126,7 @@ class RepositoryBuilder:
         index = SegmentIndex(
             format_version=FORMAT_VERSION,
             repository_id=self.repository.identity.repository_id,
-            cluster_id=CLUSTER_ID,
+            cluster_id=self.cluster_id,
             writer=self.writer,
             sequence=self.sequence,
             sealed_at_ms=self.now_ms,

@@ -1,0 +1,48 @@
+"""``mirror check``."""
+
+import asyncio
+
+import click
+
+from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.output import emit_json, print_line
+from mirror.service.check import run_checks
+from mirror.service.check_lines import CheckLine, exit_code_of
+
+__all__ = ["command"]
+
+_COLORS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
+
+
+@click.command(name="check")
+@click.option(
+    "--write-probe", is_flag=True, help="Also put, read and remove a tiny object below probe/ of the repository."
+)
+@json_option
+@pass_cli
+def command(cli: CliContext, write_probe: bool) -> int:
+    """Check rights, reachability, versions, store behaviour and retention; changes nothing (but see --write-probe).
+
+    Every missing right is named, with the command that grants it. Exits 0, or with the code of the worst failure: 13 unreachable, 12
+    rights, 11 another cluster's repository, 10 no repository.
+    """
+    lines = asyncio.run(run_checks(cli.config(), write_probe=write_probe))
+    code = exit_code_of(lines)
+    if cli.as_json:
+        emit_json({"exit_code": code, "lines": lines})
+        return code
+    for line in lines:
+        _show(line)
+    failures = sum(1 for line in lines if line.level == "fail")
+    warnings = sum(1 for line in lines if line.level == "warn")
+    verdict = f"{failures} failed, {warnings} warnings" if failures else f"ready, {warnings} warnings"
+    print_line(verdict, bold=True, color="red" if failures else "green")
+    return code
+
+
+def _show(line: CheckLine) -> None:
+    print_line(f"{line.level:<4}  {line.area:<10}  {line.message}", color=_COLORS[line.level])
+    if line.next_step:
+        print_line(f"{'':<18}next: {line.next_step}")
+    for text in line.commands:
+        print_line(f"{'':<18}{text}")
