@@ -61,7 +61,7 @@ class Gauges:
             name = counter._name
             counter.inc(value - self._seen.get(name, 0))
             self._seen[name] = value
-        errors = self._pipeline.fetcher.statistics.errors
+        errors = self._pipeline.fetcher.error_count
         metrics.errors.labels("source").inc(errors - self._seen.get("source", 0))
         self._seen["source"] = errors
 

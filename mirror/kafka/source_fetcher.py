@@ -17,30 +17,19 @@ from mirror.errors import DamageError, MirrorError, UnsupportedFormatError
 from mirror.kafka.cluster_view import ClusterView
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.memory_budget import Lease, MemoryBudget
-from mirror.kafka.source_state import (
-    Diverged,
-    FetchPosition,
-    IncarnationLost,
-    Notice,
-    OutOfRange,
-    Quarantined,
-    SourcePartition,
-)
+from mirror.kafka.source_state import FetchPosition, Notice, SourcePartition
+from mirror.kafka.source_troubles import SourceTroubles
 from mirror.kafka.wire.fetch import FetchedPartition, FetchPartition, FetchRequest, FetchResponse, fetch
-from mirror.kafka.wire.offset_for_leader_epoch import offset_for_leader_epoch
 
 __all__ = ["FetchSettings", "FetchStatistics", "SourceFetcher"]
 
 log = logging.getLogger(__name__)
 
-_OFFSET_OUT_OF_RANGE = 1
-_UNKNOWN_TOPIC_ID = 100
-_STALE_METADATA_CODES = frozenset({3, 5, 6, 9, 56, 74, 75, 78, 100, 103})
 _REPLICA_SECONDS = 300.0
 _PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 30.0
 _IDLE_AFTER_SECONDS = 5.0
 _IDLE_WAIT_MS = 2000
+_MIN_BYTES_PER_PARTITION = 4 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +58,7 @@ class FetchStatistics:
     requests: int = 0
     fetched_bytes: int = 0
     slices: int = 0
-    errors: int = 0
+    failed_requests: int = 0
     last_answer_at: float = 0.0
 
 
@@ -98,7 +87,6 @@ class SourceFetcher:
         self.started_at = time.monotonic()
         self._budget = budget
         self._settings = settings
-        self._on_notice = on_notice
         self._on_full = on_full
         self._loop = asyncio.get_running_loop()
         self._sources: dict[TopicPartition, SourcePartition] = {}
@@ -108,6 +96,14 @@ class SourceFetcher:
         self._nodes: dict[int, asyncio.Task[None]] = {}
         self._next_read_at = 0.0
         self._last_data_at = time.monotonic()
+        self._stale: set[str] = set()
+        self._troubles = SourceTroubles(
+            view,
+            is_current=lambda source: self._sources.get(source.topic_partition) is source,
+            on_notice=on_notice,
+            on_stale=self._note_stale,
+            on_wake=self._wake_all,
+        )
         budget.add_listener(self._bytes_came_back)
 
     # --- the owner's side
@@ -164,6 +160,11 @@ class SourceFetcher:
         await self._ready_event.wait()
 
     @property
+    def error_count(self) -> int:
+        """Requests that failed and partitions that could not be read, since the start."""
+        return self.statistics.failed_requests + self._troubles.errors
+
+    @property
     def sources(self) -> dict[TopicPartition, SourcePartition]:
         """The partitions and their state; read only."""
         return self._sources
@@ -197,8 +198,10 @@ class SourceFetcher:
                 node_id = self._node_for(source, leader.node_id, now)
                 if node_id not in self._nodes:
                     self._nodes[node_id] = self._loop.create_task(self._fetch_from(node_id), name=f"fetch-{node_id}")
-        if leaderless:
-            self._nodes.setdefault(-1, self._loop.create_task(self._look_for_leaders(leaderless), name="fetch-leaders"))
+        leaderless |= self._stale
+        if leaderless and -1 not in self._nodes:
+            self._stale.clear()
+            self._nodes[-1] = self._loop.create_task(self._look_for_leaders(leaderless), name="fetch-leaders")
 
     def _node_for(self, source: SourcePartition, leader: int, now: float) -> int:
         if source.replica is not None and now < source.replica_until:
@@ -211,7 +214,7 @@ class SourceFetcher:
         now = time.monotonic()
         for tp, source in list(self._sources.items()):
             if tp.topic in topics:
-                self._check_incarnation(source)
+                self._troubles.check_incarnation(source)
                 if self.view.leader(tp) is None:
                     source.retry_at = max(source.retry_at, now + _PAUSE_SECONDS)
 
@@ -236,7 +239,7 @@ class SourceFetcher:
                 response = await fetch(self.view.client, node_id, self._request(chosen), connection="sources")
             except MirrorError as error:
                 failures += 1
-                self.statistics.errors += 1
+                self.statistics.failed_requests += 1
                 level = logging.WARNING if failures in (1, 10) or failures % 100 == 0 else logging.DEBUG
                 log.log(level, "fetch from broker %d failed (%d in a row): %s", node_id, failures, error)
                 del lease
@@ -268,6 +271,8 @@ class SourceFetcher:
     def _request(self, chosen: list[SourcePartition]) -> FetchRequest:
         settings = self._settings
         idle = time.monotonic() - self._last_data_at > _IDLE_AFTER_SECONDS
+        # A request and its answer cost by the partition: the more there are, the more an answer should bring.
+        min_bytes = min(settings.max_bytes // 2, max(settings.min_bytes, len(chosen) * _MIN_BYTES_PER_PARTITION))
         wanted = []
         for source in chosen:
             leader = self.view.leader(source.topic_partition)
@@ -285,7 +290,7 @@ class SourceFetcher:
         return FetchRequest(
             partitions=wanted,
             max_wait_ms=_IDLE_WAIT_MS if idle else settings.wait_ms,
-            min_bytes=1 if idle else settings.min_bytes,
+            min_bytes=1 if idle else min_bytes,
             max_bytes=settings.max_bytes,
             rack=settings.rack,
         )
@@ -306,15 +311,12 @@ class SourceFetcher:
         if self._settings.max_read_bytes_per_second and total:
             self._next_read_at = max(now, self._next_read_at) + total / self._settings.max_read_bytes_per_second
         lease = Lease(self._budget, total) if total else None
-        stale: set[str] = set()
         for answer in response.partitions:
             source = asked.get((answer.topic_id, answer.partition))
             if source is None or self._sources.get(source.topic_partition) is not source:
                 continue
-            if source.position != positions[id(source)]:
-                continue
             if answer.error_code or answer.diverging_epoch is not None:
-                self._handle_error(source, answer, now, stale)
+                self._troubles.handle(source, answer, now)
             else:
                 self._handle_records(source, answer, lease, now, now_ms)
         if total:
@@ -324,8 +326,6 @@ class SourceFetcher:
                 tp = source.topic_partition
                 if source.position != positions[id(source)] and self._sources.get(tp) is source:
                     self._sources[tp] = self._sources.pop(tp)
-        if stale:
-            self._refresh_soon(stale)
 
     def _handle_records(
         self, source: SourcePartition, answer: FetchedPartition, lease: Lease | None, now: float, now_ms: int
@@ -348,7 +348,7 @@ class SourceFetcher:
         try:
             body = read_slice(answer.records, source.position, answer.aborted_transactions)
         except (DamageError, UnsupportedFormatError) as error:
-            self._quarantine(source, error, now)
+            self._troubles.quarantine(source, error, now)
             return
         if body.next_offset == source.position:
             return  # only the start of a batch fitted; it comes whole once this partition is first in a request
@@ -373,107 +373,11 @@ class SourceFetcher:
         self._ready.setdefault(source.topic_partition, deque()).append(piece)
         self._ready_event.set()
 
-    def _handle_error(self, source: SourcePartition, answer: FetchedPartition, now: float, stale: set[str]) -> None:
-        if answer.diverging_epoch is not None:
-            epoch, fork_offset = answer.diverging_epoch
-            self._tell_fork(source, epoch, fork_offset)
-        elif answer.error_code == _OFFSET_OUT_OF_RANGE and source.replica is not None:
-            source.replica = None  # a follower may lag: only the leader's word counts
-        elif answer.error_code == _OFFSET_OUT_OF_RANGE:
-            source.waiting_for_owner = True
-            self._loop.create_task(self._explain_out_of_range(source, answer))
-        elif answer.error_code in _STALE_METADATA_CODES:
-            source.replica = None
-            source.retry_at = now + _PAUSE_SECONDS
-            stale.add(source.topic_partition.topic)
-        else:
-            self._quarantine(source, kafka_error_to_ours(answer.error_code, f"fetch of {source.topic_partition}"), now)
-
-    async def _explain_out_of_range(self, source: SourcePartition, answer: FetchedPartition) -> None:
-        """Tell a lost range from a fork: the leader also answers so where it does not know the epoch that we fetched last."""
-        tp = source.topic_partition
-        inside = answer.log_start_offset <= source.position <= answer.high_watermark
-        if source.leader_epoch >= 0 and source.check_epoch and (inside or source.position > answer.high_watermark):
-            leader = self.view.leader(tp)
-            try:
-                ends = await offset_for_leader_epoch(
-                    self.view.client, leader.node_id if leader else -1, {tp: source.leader_epoch}
-                )
-            except MirrorError as error:
-                self._ask_again(source, error)
-                return
-            end = ends[0] if ends else None
-            if end is None or end.error_code:
-                self._ask_again(source, kafka_error_to_ours(end.error_code if end else -1, f"leader epoch of {tp}"))
-                return
-            if end.leader_epoch >= 0 and end.next_offset < source.position:
-                self._tell_fork(source, end.leader_epoch, end.next_offset)
-                return
-            if inside:
-                # The leader no longer remembers that epoch (its records are gone): the position itself is sound.
-                source.check_epoch = False
-                source.waiting_for_owner = False
-                self._wake_all()
-                return
-        self._tell(
-            source,
-            OutOfRange(
-                topic_partition=tp,
-                topic_id=source.topic_id,
-                assignment_epoch=source.assignment_epoch,
-                position=source.position,
-                log_start_offset=answer.log_start_offset,
-                high_watermark=answer.high_watermark,
-            ),
-        )
-
-    def _ask_again(self, source: SourcePartition, error: MirrorError) -> None:
-        log.warning("%s: %s", source.topic_partition, error)
-        source.waiting_for_owner = False
-        source.retry_at = time.monotonic() + 1.0
-        self._refresh_soon({source.topic_partition.topic})
-
-    def _tell_fork(self, source: SourcePartition, epoch: int, fork_offset: int) -> None:
-        self._tell(
-            source,
-            Diverged(
-                topic_partition=source.topic_partition,
-                topic_id=source.topic_id,
-                assignment_epoch=source.assignment_epoch,
-                position=source.position,
-                fork_offset=max(0, min(fork_offset, source.position)),
-                last_leader_epoch=source.leader_epoch,
-                leader_epoch=epoch,
-            ),
-        )
-
-    def _tell(self, source: SourcePartition, notice: Notice) -> None:
-        source.waiting_for_owner = True
-        if self._sources.get(source.topic_partition) is source:
-            self._on_notice(notice)
-
-    def _quarantine(self, source: SourcePartition, error: MirrorError, now: float) -> None:
-        source.failures += 1
-        self.statistics.errors += 1
-        source.retry_at = now + min(_PAUSE_SECONDS * 2**source.failures, _LONGEST_PAUSE_SECONDS)
-        first = source.quarantine is None
-        source.quarantine = error
-        if first:
-            self._on_notice(
-                Quarantined(
-                    topic_partition=source.topic_partition,
-                    topic_id=source.topic_id,
-                    assignment_epoch=source.assignment_epoch,
-                    position=source.position,
-                    error=error,
-                )
-            )
-
     # --- metadata
 
-    def _refresh_soon(self, topics: set[str]) -> None:
-        if -1 not in self._nodes or self._nodes[-1].done():
-            self._nodes[-1] = self._loop.create_task(self._look_for_leaders(topics), name="fetch-leaders")
+    def _note_stale(self, topic: str) -> None:
+        self._stale.add(topic)
+        self._wake_all()
 
     async def _refresh(self, topics: set[str]) -> None:
         try:
@@ -481,21 +385,6 @@ class SourceFetcher:
         except MirrorError as error:
             log.warning("no metadata: %s", error)
             await asyncio.sleep(1.0)
-
-    def _check_incarnation(self, source: SourcePartition) -> None:
-        current = self.view.topic_id(source.topic_partition.topic)
-        if current == source.topic_id or source.waiting_for_owner:
-            return
-        self._tell(
-            source,
-            IncarnationLost(
-                topic_partition=source.topic_partition,
-                topic_id=source.topic_id,
-                assignment_epoch=source.assignment_epoch,
-                position=source.position,
-                new_topic_id=current,
-            ),
-        )
 
     # --- waiting
 
