@@ -82,5 +82,10 @@ class Lease:
         self._budget = budget
         self.size_bytes = size_bytes
 
+    def grow(self, size_bytes: int) -> None:
+        """What was made of the bytes takes so many more."""
+        self._budget.take(size_bytes)
+        self.size_bytes += size_bytes
+
     def __del__(self) -> None:
         self._budget.give_back(self.size_bytes)

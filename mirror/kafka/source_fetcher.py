@@ -350,6 +350,8 @@ class SourceFetcher:
         except (DamageError, UnsupportedFormatError) as error:
             self._troubles.quarantine(source, error, now)
             return
+        if lease is not None:
+            lease.grow(body.columns.headers.nbytes + body.columns.position.nbytes)
         if body.next_offset == source.position:
             return  # only the start of a batch fitted; it comes whole once this partition is first in a request
         piece = FetchSlice(

@@ -158,6 +158,11 @@ class Collector:
         self._size_bytes -= dropped
         return dropped
 
+    def retire(self, tps: set[TopicPartition]) -> None:
+        """Partitions whose topic is gone: what was fetched of them is the only copy, and goes with the next flush."""
+        for tp in tps & self._buffers.keys():
+            self._close_draft(self._buffers.pop(tp))
+
     def add(self, piece: FetchSlice) -> Verdict:
         """Offer a slice."""
         buffer = self._buffers.get(piece.topic_partition)

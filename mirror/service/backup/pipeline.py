@@ -140,6 +140,7 @@ class BackupPipeline:
         self.fetcher.clear()
         gained = tps - self._owned
         lost = self._owned - tps
+        self.collector.retire({tp for tp in lost if self.view.topic_id(tp.topic) is None})
         dropped = self.collector.forget(lost)
         if dropped:
             log.info(
@@ -388,7 +389,7 @@ class BackupPipeline:
         self.fetcher.clear()
         if self._assigning is not None:
             self._assigning.cancel()
-        while not queue_is_empty() and time.monotonic() < deadline:
+        while not queue_is_empty() and time.monotonic() < deadline:  # noqa: ASYNC110 - Faust's queue tells nobody
             await asyncio.sleep(0.01)
         self._flush()
         return await self.flusher.drain(max(0.0, deadline - time.monotonic()))
