@@ -1,0 +1,205 @@
+"""A restore that is stopped at any moment goes on by the same command: nothing missing, nothing twice, and nothing of others touched."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from mirror.errors import RefusedError
+from mirror.storage.folder import FolderStore
+from tests.capture import capture
+from tests.restoring import consume_all, restore, selection_of, without_offsets
+
+
+def _fill(bootstrap: str, topic: str, count: int, *, partitions: int, **options: Any) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "batch.size": 4096, **options})
+    for number in range(count):
+        producer.produce(topic, key=b"%d" % number, value=os.urandom(40), partition=number % partitions)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def _config(folder: Path, bootstrap: str) -> Path:
+    path = folder / "mirror.toml"
+    path.write_text(
+        f"""
+[worker]
+repository = "r"
+source = "src"
+[clusters.src]
+role = "source"
+bootstrap_servers = ["127.0.0.1:1"]
+[clusters.dst]
+role = "target"
+bootstrap_servers = ["{bootstrap}"]
+[repositories.r]
+url = "file://{folder}/repo"
+"""
+    )
+    return path
+
+
+def _store(folder: Path) -> FolderStore:
+    store = FolderStore(str(folder / "repo"))
+    store.create()
+    return store
+
+
+def _command(config: Path, *args: str) -> list[str]:
+    return [sys.executable, "-m", "mirror.cli", "--config", str(config), "restore", "--target", "dst", *args]
+
+
+def _run(config: Path, *args: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        _command(config, "--target-is-source", *args), capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def _log_ends(bootstrap: str, topic: str) -> int:
+    return len(consume_all(bootstrap, topic))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+async def test_a_stopped_restore_goes_on(kafka: Any, topic: Callable[..., str], tmp_path: Path, how: int) -> None:
+    """Killed or interrupted twice in the middle, then run to its end: every record once, in order, settings put back."""
+    first, second = topic(3, retention_ms="-1", cleanup_policy="compact"), topic(1)
+    _fill(kafka.bootstrap, first, 9000, partitions=3, **{"compression.type": "lz4"})
+    _fill(kafka.bootstrap, second, 3000, partitions=1, **{"batch.num.messages": 1})
+    await capture(
+        kafka.bootstrap, [first, second], _store(tmp_path), mode="auto", object_bytes=50_000, slice_bytes=9000
+    )
+    config = _config(tmp_path, kafka.bootstrap)
+    names = ["--topic", first, "--topic", second, "--prefix", "re-", "--target-is-source"]
+    for wait_s in (1.2, 1.0):
+        running = subprocess.Popen(
+            _command(config, *names, "--limit-rate", "150k"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        await _until_something_arrives(kafka.bootstrap, f"re-{first}")
+        await asyncio.sleep(wait_s)
+        running.send_signal(how)
+        _, said = running.communicate(timeout=30)
+        assert running.returncode == (-9 if how == signal.SIGKILL else 130), said
+    there = _log_ends(kafka.bootstrap, f"re-{first}")
+    assert 0 < there < 9000
+    done = _run(config, *names)
+    assert done.returncode == 0, done.stderr
+    for name in (first, second):
+        before = consume_all(kafka.bootstrap, name)
+        assert without_offsets(consume_all(kafka.bootstrap, f"re-{name}")) == without_offsets(before)
+    assert _configs(kafka.bootstrap, f"re-{first}") == {"retention.ms": "-1", "cleanup.policy": "compact"}
+    again = _run(config, *names, "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["result"]["loaded_records"] == 0
+
+
+async def _until_something_arrives(bootstrap: str, topic: str) -> None:
+    deadline = time.monotonic() + 30
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    while topic not in admin.list_topics(timeout=5).topics:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
+def _configs(bootstrap: str, topic: str) -> dict[str, str]:
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    found = admin.describe_configs([resource])[resource].result(20)
+    return {name: entry.value for name, entry in found.items() if entry.source == 1}
+
+
+async def test_a_topic_that_holds_records_is_refused(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:
+    """Exit 4, nothing written, no other topic created."""
+    name, other = topic(1), topic(1)
+    _fill(kafka.bootstrap, name, 100, partitions=1)
+    _fill(kafka.bootstrap, other, 100, partitions=1)
+    await capture(kafka.bootstrap, [name, other], _store(tmp_path))
+    config = _config(tmp_path, kafka.bootstrap)
+    taken = topic(1)
+    _fill(kafka.bootstrap, taken, 7, partitions=1)
+    before = consume_all(kafka.bootstrap, taken)
+    done = _run(
+        config, "--topic", name, "--topic", other, "--rename", f"{name}={taken}", "--rename", f"{other}=new-{other}"
+    )
+    assert done.returncode == 4
+    assert f"topic {taken}" in done.stderr
+    assert "not empty" in done.stderr
+    assert consume_all(kafka.bootstrap, taken) == before
+    listed = AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=10).topics
+    assert f"new-{other}" not in listed
+
+
+async def test_a_topic_of_the_same_size_with_other_records_is_refused(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """As many records are not the same records."""
+    name, taken = topic(1), topic(1)
+    _fill(kafka.bootstrap, name, 100, partitions=1)
+    _fill(kafka.bootstrap, taken, 100, partitions=1)
+    kept = await capture(kafka.bootstrap, [name], _store(tmp_path))
+    with pytest.raises(RefusedError, match="last record is not record 99"):
+        await restore(kept.repository, kafka.bootstrap, selection_of(name, renames={name: taken}))
+
+
+async def test_other_partition_counts_are_refused(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:
+    """An existing empty topic is used only if it has the same partitions."""
+    name, other, same = topic(2), topic(3), topic(2, segment_ms="99999", retention_ms="5000")
+    _fill(kafka.bootstrap, name, 10, partitions=2)
+    kept = await capture(kafka.bootstrap, [name], _store(tmp_path))
+    with pytest.raises(RefusedError, match="with 3 partitions, 2 are needed"):
+        await restore(kept.repository, kafka.bootstrap, selection_of(name, renames={name: other}))
+    await restore(kept.repository, kafka.bootstrap, selection_of(name, renames={name: same}))
+    assert without_offsets(consume_all(kafka.bootstrap, same)) == without_offsets(consume_all(kafka.bootstrap, name))
+    assert _configs(kafka.bootstrap, same) == {}
+
+
+async def test_the_source_cluster_must_be_named_as_such(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:
+    """Exit 4 and a loud word, whether the role or the cluster's id tells it."""
+    name = topic(1)
+    _fill(kafka.bootstrap, name, 10, partitions=1)
+    await capture(kafka.bootstrap, [name], _store(tmp_path))
+    config = _config(tmp_path, kafka.bootstrap)
+    for target in ("src", "dst"):
+        command = _command(config, "--topic", name, "--prefix", "p-", "--target", target)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 4, done.stderr
+        assert "THIS IS THE SOURCE CLUSTER" in done.stderr
+
+
+async def test_nothing_selected_and_dry_run(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:
+    """Exit 2 where nothing matches; a dry run prints the plan and creates nothing."""
+    name = topic(1)
+    _fill(kafka.bootstrap, name, 10, partitions=1)
+    await capture(kafka.bootstrap, [name], _store(tmp_path))
+    config = _config(tmp_path, kafka.bootstrap)
+    assert _run(config, "--topic", "nothing-*").returncode == 2
+    done = _run(config, "--topic", name, "--prefix", "dry-", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert f"dry-{name}" in done.stdout
+    assert f"dry-{name}" not in AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=10).topics
+
+
+async def test_old_records_are_held(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:
+    """Records older than retention stay: the hold is told with the command that ends it."""
+    name = topic(1, retention_ms="3600000")
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    long_ago_ms = time.time_ns() // 1_000_000 - 40 * 86_400_000
+    for number in range(50):
+        producer.produce(name, value=b"%d" % number, timestamp=long_ago_ms + number)
+    assert producer.flush(20) == 0
+    await capture(kafka.bootstrap, [name], _store(tmp_path))
+    done = _run(_config(tmp_path, kafka.bootstrap), "--topic", name, "--prefix", "h-")
+    assert done.returncode == 0, done.stderr
+    assert f"RETENTION HOLD on h-{name}" in done.stdout
+    assert f"--entity-name h-{name} --add-config retention.ms=3600000" in done.stdout
+    assert _configs(kafka.bootstrap, f"h-{name}") == {"retention.ms": "-1"}
+    assert len(consume_all(kafka.bootstrap, f"h-{name}")) == 50
