@@ -1,0 +1,216 @@
+"""Plans are pure: what is refused, what is asked, which settings a topic has while it is loaded and afterwards."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from mirror.core.coverage import PartitionCoverage, cover_partition
+from mirror.core.positions import PartitionId
+from mirror.core.restore_plan import (
+    CheckLogEnd,
+    CreateTopic,
+    LoadPartitions,
+    PutConfigs,
+    RestorePlan,
+    TargetCluster,
+    TargetTopic,
+    TopicState,
+    instructions_of,
+    plan_restore,
+)
+from mirror.core.restore_selection import RestoreSelection
+from mirror.core.segment.index import RunEntry, TopicObject
+from mirror.core.topic_filter import TopicFilter
+from mirror.errors import NoMatchError, RefusedError, UsageError
+
+DAY_MS = 86_400_000
+NOW_MS = 1_800_000_000_000
+ID_1, ID_2 = "A" * 22, "B" * 22
+MARK = str(2**63 - 2)
+
+
+def _run(topic: str, topic_id: str, partition: int, start: int, end: int, **fields: Any) -> RunEntry:
+    defaults: dict[str, Any] = {
+        "position": 16,
+        "stored_bytes": 100,
+        "raw_bytes": 100,
+        "fetched_bytes": 100,
+        "batch_count": 1,
+        "record_count": end - start,
+        "checksum": "0" * 32,
+        "max_timestamp_ms": NOW_MS - 1000,
+    }
+    return RunEntry(
+        topic=topic,
+        topic_id=topic_id,
+        partition=partition,
+        start_offset=start,
+        next_offset=end,
+        **{**defaults, **fields},
+    )
+
+
+def _coverage(topic: str, *runs: RunEntry) -> PartitionCoverage:
+    stored = [(f"l0/{n}", 0, n, run) for n, run in enumerate(runs)]
+    return cover_partition(runs[0].partition_id, topic, stored, [], [], [])
+
+
+def _topic(name: str, topic_id: str = ID_1, partitions: int = 1, **configs: str) -> TopicObject:
+    return TopicObject(
+        format_version=1,
+        topic=name,
+        topic_id=topic_id,
+        partition_count=partitions,
+        replication_factor=3,
+        configs={key.replace("_", "."): value for key, value in configs.items()},
+        captured_at_ms=1,
+    )
+
+
+def _plan(
+    topics: Sequence[TopicObject],
+    coverages: Sequence[PartitionCoverage],
+    /,
+    *,
+    present: dict[str, TargetTopic] | None = None,
+    cluster_id: str = "target",
+    defaults: dict[str, str] | None = None,
+    **selection: Any,
+) -> RestorePlan:
+    target = TargetCluster(
+        alias="dr",
+        cluster_id=cluster_id,
+        bootstrap="b:1",
+        broker_count=2,
+        topics=present or {},
+        default_configs=defaults or {},
+    )
+    return plan_restore(
+        RestoreSelection(**{"topics": TopicFilter(), **selection}),
+        coverages={coverage.partition_id: coverage for coverage in coverages},
+        topics=topics,
+        target=target,
+        source_cluster_id="source",
+        now_ms=NOW_MS,
+    )
+
+
+def test_a_plain_topic() -> None:
+    """Created with settings that lose nothing, loaded, checked, then given its own settings."""
+    plan = _plan([_topic("t", partitions=2, segment_ms="5")], [_coverage("t", _run("t", ID_1, 1, 0, 10))])
+    (topic,) = plan.topics
+    assert topic.state is TopicState.ABSENT
+    assert [p.records for p in topic.partitions] == [0, 10]
+    assert topic.partitions[1].is_exact
+    assert topic.replication_factor == 2
+    assert topic.load_configs["retention.ms"] == "-1"
+    assert topic.load_configs["message.timestamp.before.max.ms"] == MARK
+    assert topic.final_configs == {"segment.ms": "5"}
+    assert [type(i) for i in instructions_of(plan)] == [CreateTopic, LoadPartitions, CheckLogEnd, PutConfigs]
+
+
+def test_a_trimmed_or_clipped_start_is_not_exact() -> None:
+    """A first batch may begin below the run: its record count is an upper bound."""
+    plan = _plan([_topic("t")], [_coverage("t", _run("t", ID_1, 0, 7, 10))])
+    assert not plan.topics[0].partitions[0].is_exact
+
+
+def test_nothing_selected() -> None:
+    """Never an empty success."""
+    with pytest.raises(NoMatchError):
+        _plan([_topic("t")], [], topics=TopicFilter(include=("other",)))
+
+
+def test_several_incarnations_are_asked_for() -> None:
+    """The table names them; a choice takes one; a wrong choice is no match."""
+    topics = [_topic("t", ID_1), _topic("t", ID_2, partitions=4)]
+    coverages = [_coverage("t", _run("t", ID_1, 0, 0, 1000))]
+    with pytest.raises(RefusedError) as refused:
+        _plan(topics, coverages)
+    assert ID_1 in refused.value.message
+    assert "1,000 records" in refused.value.message
+    assert "4 partitions" in refused.value.message
+    assert f"--incarnation t={ID_1}" in (refused.value.hint or "")
+    plan = _plan(topics, coverages, incarnations={"t": ID_2}, renames={"t": "husk"})
+    assert (plan.topics[0].topic_id, plan.topics[0].target_topic, plan.records) == (ID_2, "husk", 0)
+    with pytest.raises(NoMatchError):
+        _plan(topics, coverages, incarnations={"t": "C" * 22})
+
+
+def test_missing_offsets_are_refused_unless_allowed() -> None:
+    """The ranges are named."""
+    coverage = _coverage("t", _run("t", ID_1, 0, 0, 10), _run("t", ID_1, 0, 15, 20))
+    with pytest.raises(RefusedError, match=r"t-0: \[10, 15\)"):
+        _plan([_topic("t")], [coverage])
+    assert _plan([_topic("t")], [coverage], allow_missing=True).records == 15
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        ({"renames": {"x": "y"}}, "no topic of that name"),
+        ({"renames": {"t": "u"}}, "both be restored as u"),
+        ({"renames": {"t": "a b"}}, "not a name"),
+        ({"renames": {"t": "__consumer_offsets"}}, "not a name"),
+        ({"replication_factor": 3}, "more than the 2 brokers"),
+    ],
+)
+def test_names_and_numbers_that_cannot_be(selection: dict[str, Any], said: str) -> None:
+    """Refused as usage, before anything else."""
+    with pytest.raises(UsageError, match=said):
+        _plan([_topic("t"), _topic("u", ID_2)], [], **selection)
+
+
+def test_the_source_cluster_must_be_meant() -> None:
+    """The cluster's id tells it, not the alias."""
+    with pytest.raises(RefusedError, match="THIS IS THE SOURCE CLUSTER"):
+        _plan([_topic("t")], [], cluster_id="source")
+    assert _plan([_topic("t")], [], cluster_id="source", target_is_source=True).target_is_source
+
+
+@pytest.mark.parametrize(
+    ("configs", "logs", "state"),
+    [
+        ({}, [(0, 0)], TopicState.EMPTY),
+        ({}, [(0, 5)], TopicState.FILLED),
+        ({"message.timestamp.before.max.ms": MARK}, [(0, 5)], TopicState.UNFINISHED),
+        ({"message.timestamp.difference.max.ms": MARK}, [(0, 0)], TopicState.UNFINISHED),
+    ],
+)
+def test_what_is_there_already(configs: dict[str, str], logs: list[tuple[int, int]], state: TopicState) -> None:
+    """Only the mark makes a topic an unfinished restore."""
+    present = {"t": TargetTopic(partition_count=1, configs=configs, logs=logs)}
+    assert _plan([_topic("t")], [], present=present).topics[0].state is state
+
+
+def test_retention_that_would_delete_is_held() -> None:
+    """By age or by size, by the topic's own setting or the cluster's default, and only where the policy deletes."""
+    old = [_coverage("t", _run("t", ID_1, 0, 0, 9, max_timestamp_ms=NOW_MS - 8 * DAY_MS, fetched_bytes=5000))]
+    (held,) = _plan([_topic("t")], old).topics[0].held
+    assert held.release_command("b:1", "t") == (
+        "kafka-configs.sh --bootstrap-server b:1 --alter --entity-type topics --entity-name t --delete-config retention.ms"
+    )
+    assert not _plan([_topic("t")], old, defaults={"retention.ms": "-1"}).topics[0].held
+    assert not _plan([_topic("t", retention_ms=str(9 * DAY_MS))], old).topics[0].held
+    assert not _plan([_topic("t", cleanup_policy="compact")], old).topics[0].held
+    both = _plan([_topic("t", cleanup_policy="compact,delete", retention_ms="1", retention_bytes="10")], old).topics[0]
+    assert [hold.name for hold in both.held] == ["retention.ms", "retention.bytes"]
+    assert both.final_configs == {"cleanup.policy": "compact,delete", "retention.ms": "-1", "retention.bytes": "-1"}
+    assert both.held[1].release_command("b:1", "t").endswith("--add-config retention.bytes=10")
+
+
+def test_settings_that_cannot_be_put_back_are_told() -> None:
+    """Replica counts beyond the target's, and settings that name brokers."""
+    topic = _topic("t", min_insync_replicas="3", follower_replication_throttled_replicas="0:1")
+    (plan,) = _plan([topic], []).topics
+    assert plan.final_configs == {"min.insync.replicas": "2"}
+    assert plan.load_configs["min.insync.replicas"] == "2"
+    assert len(plan.notes) == 3
+
+
+def test_the_largest_batch_fits() -> None:
+    """No batch is larger than its run, so a limit above the largest run takes all."""
+    large = [_coverage("t", _run("t", ID_1, 0, 0, 9, fetched_bytes=8_000_000))]
+    assert int(_plan([_topic("t")], large).topics[0].load_configs["max.message.bytes"]) >= 8_000_000
+    assert PartitionId(ID_1, 0) == large[0].partition_id
