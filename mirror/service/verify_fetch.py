@@ -27,10 +27,12 @@ class SourceReader:
     Args:
         client: an open client.
         connection: requests of different values go over different connections.
+        chunk_bytes: asked for at once; one batch comes even if it is larger.
     """
 
-    def __init__(self, client: MirrorClient, connection: object = 0) -> None:
+    def __init__(self, client: MirrorClient, connection: object = 0, *, chunk_bytes: int = _CHUNK_BYTES) -> None:
         self._client = client
+        self._chunk_bytes = chunk_bytes
         self._leaders = Leaders(client)
         self._connection = connection
 
@@ -74,9 +76,9 @@ class SourceReader:
                 raise error
             return error
         wanted = FetchPartition(
-            topic_id=topic_id, partition=tp.partition, fetch_offset=start_offset, max_bytes=_CHUNK_BYTES
+            topic_id=topic_id, partition=tp.partition, fetch_offset=start_offset, max_bytes=self._chunk_bytes
         )
-        request = FetchRequest(partitions=(wanted,), max_wait_ms=_WAIT_MS, max_bytes=_CHUNK_BYTES)
+        request = FetchRequest(partitions=(wanted,), max_wait_ms=_WAIT_MS, max_bytes=self._chunk_bytes)
         answer = await fetch(self._client, leader.node_id, request, connection=self._connection)
         what = f"fetch of {tp} from broker {leader.node_id}"
         if answer.error_code:
