@@ -1,0 +1,263 @@
+"""The story, step by step. Every claim is a check; the exit code is their conjunction."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from demo.data import TICKS, TOPICS, Shop, records_of
+from demo.failure import DemoError
+from demo.place import CLUSTER, own_folder
+from demo.procfile import read_procfile
+from demo.show import Show
+from demo.stage import Stage, create_topics, delete_topics, page, wait_for
+from demo.witness import Fingerprint, live_topics, take_fingerprints, topic_configs
+
+FOLDER = Path(".demo")
+_NAMES = [spec.name for spec in TOPICS]
+_TICK_S = 0.17
+_KILL_AT = 0.25
+_FLUSH_INTERVAL = "1s"
+
+
+class Checks:
+    """What was claimed, and whether it held."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[bool, str]] = []
+
+    def claim(self, held: bool, text: str) -> bool:
+        """Note a claim and whether it held."""
+        self.all.append((held, text))
+        return held
+
+    @property
+    def held(self) -> bool:
+        """Whether there are claims and all held."""
+        return bool(self.all) and all(held for held, _ in self.all)
+
+
+def tell(*, keep: bool, procfile: Path) -> bool:
+    """Run the whole story; whether all of it held. Raises DemoError, StackError when it cannot go on."""
+    show, checks = Show(), Checks()
+    read_procfile(procfile)
+    with own_folder(FOLDER.absolute(), keep=keep) as folder:
+        show.step("A real Apache Kafka and a real MinIO")
+        stage = Stage(folder, procfile.absolute(), flush_interval=_FLUSH_INTERVAL)
+        try:
+            _play(show, checks, stage)
+        except BaseException:
+            if keep:
+                show.line(f"logs: {folder}", style="yellow")
+            raise
+        finally:
+            stage.end()
+        checks.claim(not stage.running(), "nothing is left running")
+    _judge(show, checks, keep=keep)
+    return checks.held
+
+
+def _play(show: Show, checks: Checks, stage: Stage) -> None:
+    at = stage.addresses
+    show.line(f"Kafka {at.bootstrap} · MinIO {at.endpoint} · configuration {stage.config_path.name}")
+    create_topics(at.bootstrap)
+    rows = [[s.name, str(s.partitions), s.about, f"{records_of(s):,}"] for s in TOPICS]
+    show.table(["topic", "partitions", "with", "committed records to come"], rows, right=("committed records to come",))
+
+    show.step("A repository, and the worker of the Procfile")
+    show.command("mirror init")
+    if not checks.claim(stage.mirror.run("init") == 0, "`mirror init` made the repository"):
+        raise DemoError("`mirror init` failed: see above")
+    worker = stage.start_worker()
+    show.command(worker.command)
+    wait_for("the worker is ready", stage.worker_is_ready, timeout_s=60)
+    show.line(f"ready: pid {worker.pid}, {at.web}/readyz answers 200")
+
+    show.step("Producers write; the worker backs up; it is killed with -9 in the middle")
+    _write_and_kill(show, checks, stage)
+
+    show.step("Is everything safe?")
+    show.command("mirror status")
+    checks.claim(stage.mirror.run("status") == 0, "`mirror status` says SAFE and exits 0")
+
+    show.step("An independent reader (librdkafka, read_committed) takes the fingerprint of every topic")
+    before = _fingerprints(show, at.bootstrap)
+    configs = topic_configs(at.bootstrap, _NAMES)
+    for spec in TOPICS:
+        found, wanted = before[spec.name].records, records_of(spec)
+        if found != wanted:
+            checks.claim(False, f"{spec.name}: {wanted:,} records were committed, {found:,} are in the topic")
+
+    show.step("The disaster: all topics are deleted")
+    delete_topics(at.bootstrap)
+    wait_for("the topics are gone", lambda: not live_topics(at.bootstrap), timeout_s=20)
+    show.line(f"gone: {', '.join(_NAMES)}", style="red")
+
+    show.step("The restore")
+    time.sleep(1.0)
+    checks.claim(not live_topics(at.bootstrap), "the running worker did not bring a deleted topic back")
+    restore = ("restore", "--target", CLUSTER, "--target-is-source")
+    show.command("mirror " + " ".join(restore))
+    began = time.monotonic()
+    if not checks.claim(stage.mirror.run(*restore, timeout_s=120) == 0, "`mirror restore` ended with 0"):
+        raise DemoError("`mirror restore` failed: see above")
+    show.line(f"{time.monotonic() - began:.1f} s, the start of the command included")
+
+    show.step("The proof: the same reader again")
+    after = _fingerprints(show, at.bootstrap)
+    _compare(show, checks, before, after)
+    checks.claim(
+        topic_configs(at.bootstrap, _NAMES) == configs and live_topics(at.bootstrap) == _partition_counts(),
+        "partition counts and settings of the topics are as they were",
+    )
+
+    show.step("What is stored is sound, and the worker ends as it should")
+    show.command("mirror verify")
+    checks.claim(stage.mirror.run("verify") == 0, "`mirror verify` found no damage")
+    worker = stage.worker or worker
+    show.command(f"kill -TERM {worker.pid}")
+    checks.claim(worker.end(30) == 0, "the worker drained at SIGTERM and exited 0")
+
+
+def _write_and_kill(show: Show, checks: Checks, stage: Stage) -> None:
+    shop = Shop(stage.addresses.bootstrap)
+    done, stop = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for number in range(TICKS):
+                until = time.monotonic() + _TICK_S
+                shop.tick(number)
+                if stop.wait(max(0.0, until - time.monotonic())):
+                    return
+            shop.finish()
+        except BaseException as error:  # noqa: BLE001 handed to the main thread
+            errors.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=write, name="producers", daemon=True)
+    total = sum(spec.per_tick for spec in TOPICS) * TICKS
+    with show.bars() as bars:
+        thread.start()
+        try:
+            _watch(show, checks, stage, lambda: (shop.written, total, done.is_set()), bars)
+        finally:
+            stop.set()
+            thread.join(30)
+    if errors:
+        raise errors[0]
+
+
+def _watch(show: Show, checks: Checks, stage: Stage, written: Callable[[], tuple[int, int, bool]], bars: Any) -> None:
+    """Draw both bars until everything written is safe by the worker's own table; kill the worker on the way."""
+    safe, killed, is_back, deadline = 0, False, False, time.monotonic() + 90
+    while True:
+        count, total, is_done = written()
+        safe = max(safe, _safe_offsets(stage))
+        note = ""
+        if killed and not is_back:
+            is_back = stage.worker_is_ready()
+            note = "" if is_back else "worker comes back"
+            if is_back:
+                show.line("the worker is back: it goes on where the store says")
+        bars.set("written by producers", count, total)
+        bars.set("safe in MinIO", safe, max(total, safe), unit="offsets", note=note)
+        bars.tick()
+        if not killed and count >= total * _KILL_AT and safe > 0:
+            killed = True
+            _kill(show, checks, stage, safe, count)
+        if is_done and is_back and _all_is_safe(stage, checks):
+            bars.set("safe in MinIO", total, total, unit="offsets")
+            bars.tick(now=True)
+            return
+        if time.monotonic() > deadline:
+            raise DemoError("what was written did not become safe in 90 s: see worker.log (run with --keep)")
+        if stage.worker is not None:
+            stage.worker.require_alive()
+        time.sleep(0.15)
+
+
+def _kill(show: Show, checks: Checks, stage: Stage, safe: int, written: int) -> None:
+    worker = stage.worker
+    assert worker is not None
+    show.command(f"kill -9 {worker.pid}")
+    worker.kill()
+    checks.claim(
+        not worker.is_running and safe < written, "the worker was killed with -9 while records were on their way"
+    )
+    stage.start_worker()
+    show.line("killed, and started again; producers go on. Kafka first waits out the dead one's session (10 s)")
+
+
+def _safe_offsets(stage: Stage) -> int:
+    """Sum of safe offsets by the worker's table; 0 while it does not answer or recovers its table."""
+    found = page(stage.addresses.web + "/v1/positions")
+    rows: Any = [] if found is None else found.get("positions")
+    return sum(int(row["next_offset"]) for row in rows)
+
+
+def _all_is_safe(stage: Stage, checks: Checks) -> bool:
+    _, status = stage.mirror.ask("status")
+    partitions: list[dict[str, Any]] = status.get("partitions", [])
+    if (
+        status.get("verdict") != "SAFE"
+        or len(partitions) != sum(spec.partitions for spec in TOPICS)
+        or any(partition["lag_offsets"] != 0 for partition in partitions)
+    ):
+        return False
+    checks.claim(status.get("gap_count") == 0, "nothing lags and there is no gap, although the worker was killed")
+    return True
+
+
+def _fingerprints(show: Show, bootstrap: str) -> dict[str, Fingerprint]:
+    total, read = sum(records_of(spec) for spec in TOPICS), 0
+    with show.bars() as bars:
+
+        def add(count: int) -> None:
+            nonlocal read
+            read += count
+            bars.set("read by the witness", read, total)
+
+        found = take_fingerprints(bootstrap, _NAMES, add)
+    show.line(f"{read:,} records read")
+    return found
+
+
+def _compare(show: Show, checks: Checks, before: dict[str, Fingerprint], after: dict[str, Fingerprint]) -> None:
+    rows = []
+    for name in _NAMES:
+        same = before[name] == after[name]
+        rows.append(
+            [
+                name,
+                f"{before[name].records:,}",
+                f"{after[name].records:,}",
+                before[name].digest[:16],
+                after[name].digest[:16],
+                "[green]identical[/]" if same else "[bold red]DIFFERENT[/]",
+            ]
+        )
+        checks.claim(
+            same, f"{name}: order, keys, values, headers and times of {before[name].records:,} records are back"
+        )
+    show.table(["topic", "before", "after", "digest before", "digest after", ""], rows, right=("before", "after"))
+
+
+def _partition_counts() -> dict[str, int]:
+    return {spec.name: spec.partitions for spec in TOPICS}
+
+
+def _judge(show: Show, checks: Checks, *, keep: bool) -> None:
+    show.step("Verdict")
+    for held, text in checks.all:
+        show.line(f"[green]✓[/] {text}" if held else f"[bold red]✗ {text}[/]")
+    where = f"; logs and data are in {FOLDER}/" if keep else f"; {FOLDER}/ is removed"
+    seconds = f"{show.seconds:.0f} s"
+    if checks.held:
+        show.line(f"[bold green]ALL OF IT HELD[/] in {seconds}{where}")
+    else:
+        failed = sum(not held for held, _ in checks.all)
+        show.line(f"[bold red]{failed} OF {len(checks.all)} CLAIMS DID NOT HOLD[/] after {seconds}{where}")
