@@ -22,20 +22,15 @@ from mirror.errors import MirrorError
 from mirror.kafka.cluster_view import ClusterView
 from mirror.kafka.memory_budget import MemoryBudget
 from mirror.kafka.source_fetcher import FetchSettings, SourceFetcher
-from mirror.kafka.source_state import (
-    Diverged,
-    FetchPosition,
-    IncarnationLost,
-    Notice,
-    OutOfRange,
-    Quarantined,
-)
+from mirror.kafka.source_state import FetchPosition, Notice
 from mirror.service.backup.ages import BehindTracker
 from mirror.service.backup.collector import Collector, FlushBatch, Verdict
+from mirror.service.backup.counters import BackupCounters
 from mirror.service.backup.flusher import Flusher, SealedSegment
+from mirror.service.backup.notices import NoticeHandler
 from mirror.service.backup.resolver import PositionResolver
 
-__all__ = ["BackupCounters", "BackupPipeline", "PipelineSettings"]
+__all__ = ["BackupPipeline", "PipelineSettings"]
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +44,6 @@ class PipelineSettings:
     flush_interval_ms: int
     flush_bytes: int
     put_threads: int
-
-
-@dataclass(slots=True)
-class BackupCounters:
-    """Counted since the start, for metrics."""
-
-    slices: int = 0
-    records: int = 0
-    stale_slices: int = 0
-    holes: int = 0
-    gaps: int = 0
-    lost_offsets: int = 0
-    forks: int = 0
-    objects: int = 0
-    stored_bytes: int = 0
-    fetched_bytes: int = 0
-    rebalances: int = 0
-    resolve_failures: int = 0
 
 
 class BackupPipeline:
@@ -100,6 +77,13 @@ class BackupPipeline:
         self.flusher = make_flusher(self._sealed)
         self.resolver = make_resolver(self._put_starts)
         self.fetcher = SourceFetcher(view, budget, fetch, on_notice=self._on_notice, on_full=self._flush_soon)
+        self._notices = NoticeHandler(
+            self.collector,
+            self.counters,
+            seek_to_buffer=self._seek_to_buffer,
+            resolve_again=self._resolve_again,
+            flush_soon=self._flush_soon,
+        )
         self.assignment_epoch = 0
         self.ages_ms: dict[TopicPartition, int] = {}
         self.resolving: set[TopicPartition] = set()
@@ -232,72 +216,11 @@ class BackupPipeline:
             counters.stale_slices += 1
         return verdict
 
-    # --- notices
-
     def _on_notice(self, notice: Notice) -> None:
-        if notice.assignment_epoch != self.assignment_epoch:
-            return
-        tp = notice.topic_partition
-        now_ms = int(time.time() * 1000)
-        if isinstance(notice, OutOfRange):
-            self._out_of_range(notice, now_ms)
-        elif isinstance(notice, Diverged):
-            fork = self.collector.add_fork(
-                tp, notice.fork_offset, notice.last_leader_epoch, notice.leader_epoch, now_ms
-            )
-            if fork is not None:
-                self.counters.forks += 1
-                log.error(
-                    "%s: the log was truncated to offset %d (unclean leader election): what was stored from there on under leader "
-                    "epoch %d and before is kept as a cut tail and is not restored",
-                    tp,
-                    fork.fork_offset,
-                    fork.last_leader_epoch,
-                )
-            self._seek_to_buffer(tp)
-        elif isinstance(notice, IncarnationLost):
-            self._incarnation_lost(notice)
-        elif isinstance(notice, Quarantined):
-            log.error("%s cannot be read at offset %d, tried again: %s", tp, notice.position, notice.error)
+        if notice.assignment_epoch == self.assignment_epoch:
+            self._notices.handle(notice)
 
-    def _out_of_range(self, notice: OutOfRange, now_ms: int) -> None:
-        tp = notice.topic_partition
-        if notice.position < notice.log_start_offset:
-            # What the fetcher sent but the collector never got is still in the log or is in this gap: both begin at the buffer's end.
-            gap = self.collector.add_gap(tp, notice.log_start_offset, "retention", now_ms)
-            if gap is not None:
-                self.counters.gaps += 1
-                self.counters.lost_offsets += gap.next_offset - gap.start_offset
-                log.error(
-                    "%s: offsets [%d, %d) are LOST: the broker deleted them before they were stored (retention)",
-                    tp,
-                    gap.start_offset,
-                    gap.next_offset,
-                )
-                self._flush_soon()
-            self._seek_to_buffer(tp)
-            return
-        log.error(
-            "%s: position %d is beyond the end of the log (%d) and no leader epoch tells why: the log was truncated or replaced; this "
-            "partition waits, tried again in a minute",
-            tp,
-            notice.position,
-            notice.high_watermark,
-        )
-        asyncio.get_running_loop().call_later(60.0, self._try_again, tp, self.assignment_epoch)
-
-    def _try_again(self, tp: TopicPartition, epoch: int) -> None:
-        if epoch == self.assignment_epoch:
-            self._seek_to_buffer(tp)
-
-    def _incarnation_lost(self, notice: IncarnationLost) -> None:
-        tp = notice.topic_partition
-        if notice.new_topic_id is None:
-            log.warning("%s: the topic was deleted; what is stored of it stays restorable", tp)
-        else:
-            log.warning(
-                "%s: the topic was deleted and created anew: its new incarnation is backed up from its start", tp
-            )
+    def _resolve_again(self, tp: TopicPartition) -> None:
         self.fetcher.drop(tp)
         self.resolving.add(tp)
         if self._assigning is None or self._assigning.done():
