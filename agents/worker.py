@@ -26,8 +26,8 @@ from mirror.errors import MirrorError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.cluster_view import ClusterView
+from mirror.kafka.fetch_settings import FetchSettings
 from mirror.kafka.memory_budget import MemoryBudget
-from mirror.kafka.source_fetcher import FetchSettings
 from mirror.metrics import WorkerMetrics
 from mirror.service.backup.flusher import Flusher, FlusherSettings, SealedSegment
 from mirror.service.backup.pipeline import BackupPipeline, PipelineSettings

@@ -9,19 +9,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from mirror.core.positions import TopicPartition, Watermarks
 from mirror.core.slices import FetchSlice, read_slice
 from mirror.errors import DamageError, MirrorError, UnsupportedFormatError
 from mirror.kafka.cluster_view import ClusterView
 from mirror.kafka.errors import kafka_error_to_ours
+from mirror.kafka.fetch_settings import FetchSettings, FetchStatistics
 from mirror.kafka.memory_budget import Lease, MemoryBudget
 from mirror.kafka.source_state import FetchPosition, Notice, SourcePartition
 from mirror.kafka.source_troubles import SourceTroubles
 from mirror.kafka.wire.fetch import FetchedPartition, FetchPartition, FetchRequest, FetchResponse, fetch
 
-__all__ = ["FetchSettings", "FetchStatistics", "SourceFetcher"]
+__all__ = ["SourceFetcher"]
 
 log = logging.getLogger(__name__)
 
@@ -30,36 +30,6 @@ _PAUSE_SECONDS = 0.2
 _IDLE_AFTER_SECONDS = 5.0
 _IDLE_WAIT_MS = 2000
 _MIN_BYTES_PER_PARTITION = 4 << 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchSettings:
-    """How to fetch.
-
-    Attributes:
-        max_bytes: of one answer; the first batch comes even if it is larger.
-        partition_bytes: of one partition in one answer: the size of a slice.
-        min_bytes, wait_ms: a busy broker may collect so much for so long before it answers.
-        max_read_bytes_per_second: 0 means no limit.
-    """
-
-    max_bytes: int = 16 << 20
-    partition_bytes: int = 4 << 20
-    min_bytes: int = 128 << 10
-    wait_ms: int = 250
-    max_read_bytes_per_second: int = 0
-    rack: str = ""
-
-
-@dataclass(slots=True)
-class FetchStatistics:
-    """Counters since the start, for metrics."""
-
-    requests: int = 0
-    fetched_bytes: int = 0
-    slices: int = 0
-    failed_requests: int = 0
-    last_answer_at: float = 0.0
 
 
 class SourceFetcher:

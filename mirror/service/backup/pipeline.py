@@ -20,8 +20,9 @@ from mirror.core.segment.index import StartEntry
 from mirror.core.slices import FetchSlice
 from mirror.errors import MirrorError
 from mirror.kafka.cluster_view import ClusterView
+from mirror.kafka.fetch_settings import FetchSettings
 from mirror.kafka.memory_budget import MemoryBudget
-from mirror.kafka.source_fetcher import FetchSettings, SourceFetcher
+from mirror.kafka.source_fetcher import SourceFetcher
 from mirror.kafka.source_state import FetchPosition, Notice
 from mirror.service.backup.ages import BehindTracker
 from mirror.service.backup.collector import Collector, FlushBatch, Verdict
