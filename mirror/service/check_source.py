@@ -27,6 +27,7 @@ _TOPIC_RIGHTS = frozenset({"DESCRIBE", "READ"})
 _CONFIG_RIGHT = "DESCRIBE_CONFIGS"
 _OWN_RIGHTS = frozenset({"DESCRIBE", "READ", "WRITE"})
 _PATIENCE_S = 15.0
+_PAUSE_S = 0.5
 _NAMED = 5
 
 
@@ -170,14 +171,27 @@ class _RightsChecker:
         group = self._config.worker.id
         command = self._grant(["READ"], "group", [group])
         try:
-            may = await self.admin.group_operations(group)
+            may = await self._group_operations(group)
         except AccessError:
             may = frozenset()
         except MirrorError as error:
+            if error.transient:
+                return skipped("rights", f"READ on group {group}: not proven, {error.message}", "run it again")
             return failed("rights", error)
         if "READ" not in may:
             return failed("rights", f"{self._principal} lacks READ on group {group}", commands=[command], exit_code=12)
         return ok("rights", f"READ on consumer group {group}")
+
+    async def _group_operations(self, group: str) -> frozenset[str]:
+        """With patience: on a young cluster the first question about any group makes its coordinator."""
+        give_up_at = asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            try:
+                return await self.admin.group_operations(group)
+            except MirrorError as error:
+                if not error.transient or asyncio.get_running_loop().time() > give_up_at:
+                    raise
+            await asyncio.sleep(_PAUSE_S)
 
     async def own_topics(self, described: ClusterDescription) -> list[CheckLine]:
         """Create, or read and write, on the mirror's own topics."""
