@@ -96,7 +96,11 @@ class MirrorApp(faust.App):
 
     def slices_are_delivered(self) -> bool:
         """Whether nothing is between the consumer and the agent."""
-        return all(channel.queue.empty() for channel in self.topics if channel.get_topic_name() not in self.own_topics)
+        return all(channel.queue.empty() for channel in self.source_channels())
+
+    def source_channels(self) -> list[Any]:
+        """The running channels of the source topics; a channel of several topics has no one name to ask for."""
+        return [channel for channel in self.topics if self.own_topics.isdisjoint(channel.topics)]
 
 
 def make_app(

@@ -97,8 +97,7 @@ class Discovery:
         """Faust's own way of changing a subscription sleeps for 45 seconds first: this is that way without the sleep."""
         app = self._app
         app.source_topic.topics = list(selected)
-        for channel in app.topics:
-            if channel.get_topic_name() not in app.own_topics:
-                channel.topics = list(selected)
+        for channel in app.source_channels():
+            channel.topics = list(selected)
         app.agents.update_topic_index()
         await app.consumer.subscribe(await app.topics._update_indices())

@@ -22,7 +22,7 @@ __all__ = ["EventPublisher", "LedgerRow", "fold_event", "ledger_key", "row_posit
 
 log = logging.getLogger(__name__)
 
-_MOST_UNSENT = 100_000
+_MOST_UNSENT_RUNS = 500_000
 
 
 def ledger_key(partition_id: PartitionId) -> str:
@@ -92,6 +92,7 @@ class EventPublisher:
     def __init__(self, send: Callable[[str, bytes], Any]) -> None:
         self._send = send
         self._unsent: deque[SealedEvent] = deque()
+        self._unsent_runs = 0
         self._more = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -150,7 +151,9 @@ class EventPublisher:
                     log.warning("events are sent again, %d were waiting", len(self._unsent))
                 self.failing = False
                 pause = 0.2
-                self._unsent.popleft()
+                if self._unsent and self._unsent[0] is event:
+                    self._unsent.popleft()
+                    self._unsent_runs -= len(event.runs)
             self._empty.set()
 
 

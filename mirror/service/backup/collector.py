@@ -130,10 +130,11 @@ class Collector:
     ) -> PartitionBuffer:
         """The position of a partition was resolved (again): the next slice must begin at ``offset``.
 
-        A buffer of the same incarnation that already ends at or beyond ``offset`` survives: nobody else can have stored less.
+        A buffer of the same incarnation that already ends at or beyond ``offset`` survives: what is before its end is in it, or on its
+        way to the store from this very process.
         """
         old = self._buffers.get(tp)
-        if old is not None and old.topic_id == topic_id and old.draft is not None and old.expected >= offset:
+        if old is not None and old.topic_id == topic_id and old.expected >= offset:
             old.assignment_epoch = assignment_epoch
             return old
         if old is not None and old.topic_id != topic_id:
