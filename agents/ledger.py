@@ -107,14 +107,15 @@ class EventPublisher:
 
     def publish(self, event: SealedEvent) -> None:
         """Send it soon."""
-        if len(self._unsent) >= _MOST_UNSENT:
-            self._unsent.popleft()
+        self._unsent.append(event)
+        self._unsent_runs += len(event.runs)
+        while self._unsent_runs > _MOST_UNSENT_RUNS and len(self._unsent) > 1:
+            self._unsent_runs -= len(self._unsent.popleft().runs)
             self.dropped += 1
             if self.dropped == 1:
                 log.error(
                     "too many unsent events, the oldest are dropped: `mirror repair table` when Kafka takes them again"
                 )
-        self._unsent.append(event)
         self._empty.clear()
         self._more.set()
 
