@@ -44,16 +44,16 @@ test-unit: venv ## the tests that need no server
 	$(BIN)/pytest -q -m "not servers and not soak"
 
 demo: servers ## backup, kill, disaster, restore, proof: in one minute, in front of you
-	$(BIN)/python -m demo
+	@$(BIN)/python -m demo
 
-up: servers ## start Kafka and MinIO and leave them running (addresses and keys in .stack/env)
-	$(BIN)/python -m tests.servers up
+up: servers ## start Kafka, MinIO, a worker and light traffic, and leave them running
+	@$(BIN)/python -m demo up
 
 status: venv ## is what `make up` started still running?
 	@$(BIN)/python -m tests.servers status
 
 down: venv ## stop what `make up` started
-	$(BIN)/python -m tests.servers down
+	@$(BIN)/python -m demo down
 
 bench: servers ## measure, and write docs/benchmarks.md and bench/results.json
 	$(BIN)/python -m bench

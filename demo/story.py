@@ -19,6 +19,7 @@ _NAMES = [spec.name for spec in TOPICS]
 _TICK_S = 0.17
 _KILL_AT = 0.25
 _FLUSH_INTERVAL = "1s"
+_DRAIN_TIMEOUT_S = 30.0
 
 
 class Checks:
@@ -115,9 +116,18 @@ def _play(show: Show, checks: Checks, stage: Stage) -> None:
     show.step("What is stored is sound, and the worker ends as it should")
     show.command("mirror verify")
     checks.claim(stage.mirror.run("verify") == 0, "`mirror verify` found no damage")
-    worker = stage.worker or worker
+    _end_worker(show, checks, stage)
+
+
+def _end_worker(show: Show, checks: Checks, stage: Stage) -> None:
+    worker = stage.worker
+    assert worker is not None
+    if not checks.claim(worker.is_running, "the worker lived through the disaster and the restore"):
+        show.line(f"the end of {worker.log_path.name}:\n{worker.log_tail(15)}", style="red")
+        return
     show.command(f"kill -TERM {worker.pid}")
-    checks.claim(worker.end(30) == 0, "the worker drained at SIGTERM and exited 0")
+    if not checks.claim(worker.end(_DRAIN_TIMEOUT_S) == 0, "the worker drained at SIGTERM and exited 0"):
+        show.line(f"the end of {worker.log_path.name}:\n{worker.log_tail(15)}", style="red")
 
 
 def _write_and_kill(show: Show, checks: Checks, stage: Stage) -> None:
