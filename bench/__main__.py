@@ -1,0 +1,62 @@
+"""`python -m bench`: measure, write docs/benchmarks.md and bench/results.json."""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.children import REPOSITORY_ROOT, BenchError
+from bench.machine import describe_machine
+from bench.report import results_json, results_markdown
+from bench.stack import running_stack
+from bench.suite import COMPARISONS, MANY_PARTITIONS, RECOVERY_POINT, Options, run_suite
+from tests.servers.errors import StackError
+
+_DEFAULT_PAIRS = 5
+
+
+def main() -> int:
+    """The exit code: 0 measured (whatever came out), 1 could not measure, 2 usage."""
+    arguments = _parser().parse_args()
+    options = Options(pairs=arguments.pairs, quick=arguments.quick, keep=arguments.keep, only=tuple(arguments.only))
+    names = [comparison.name for _, comparison in COMPARISONS] + [RECOVERY_POINT, MANY_PARTITIONS]
+    if arguments.list or not any(options.wants(name) for name in names):
+        print("\n".join(names))
+        return 0 if arguments.list else 2
+    machine = describe_machine()
+    try:
+        with running_stack(keep=options.keep) as stack:
+            results = run_suite(stack, options, lambda text: print(text, flush=True))
+    except (BenchError, StackError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    run = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "pairs": options.pairs,
+        "quick": options.quick,
+        "command": "python -m bench " + " ".join(sys.argv[1:]),
+    }
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    is_full = arguments.output == REPOSITORY_ROOT
+    json_path = arguments.output / ("bench/results.json" if is_full else "results.json")
+    page_path = arguments.output / ("docs/benchmarks.md" if is_full else "benchmarks.md")
+    json_path.write_text(results_json(results, machine, run))
+    page_path.write_text(results_markdown(results, machine, run))
+    print(results_markdown(results, machine, run).partition("## Method")[0])
+    print(f"written: {page_path}, {json_path}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="part of a name; repeatable")
+    parser.add_argument("--pairs", type=int, default=_DEFAULT_PAIRS, help="rounds (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="little data: try the harness")
+    parser.add_argument("--keep", action="store_true", help="keep topics, objects and logs of this run")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("--output", type=Path, default=REPOSITORY_ROOT, help="folder (default: this repository)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
