@@ -93,7 +93,8 @@ def _print_others(report: StatusReport) -> None:
 
 
 def _print_left_out(report: StatusReport) -> None:
-    ordinary = {topic: rule for topic, rule in report.left_out.items() if not topic.startswith("__")}
+    own = "the mirror's own topic"
+    ordinary = {t: r for t, r in report.left_out.items() if not t.startswith("__") and not r.startswith(own)}
     for topic, rule in list(ordinary.items())[:_LEFT_OUT_SHOWN]:
         print_line(f"not covered: {topic} ({rule})")
     if len(ordinary) > _LEFT_OUT_SHOWN:

@@ -297,7 +297,7 @@ def _words(
         return "AT RISK", f"the source cluster is not reachable: {unreachable}", step
     if not partitions:
         return "NOT PROTECTED", "the rules select no topic of the cluster", "see [worker] topics and exclude"
-    if not covered and worst is not None:
+    if not covered:
         return "NOT PROTECTED", "nothing is stored yet", _NEXT_STEPS["not_covered"]
     if worst is None:
         return "SAFE", "", ""

@@ -33,7 +33,7 @@ class RepositoryTotals:
     """The repository as a whole.
 
     Attributes:
-        puts_per_day: of the last day (or of its part since the first object), scaled to a day; None where nothing was put.
+        puts_per_day: of the last day (or of its part since the first object), scaled to a day; None where that is less than an hour.
         predicted_puts_per_day: what the flush interval makes of the workers seen lately (at least one), if none flushes by size.
         damaged: objects that could not be read.
     """
@@ -130,7 +130,7 @@ class RepositoryObserver:
             stored_bytes=sum(entry.size_bytes for entry in self._objects.values()),
             newest_object_ms=newest,
             active_writers=len(writers),
-            puts_per_day=len(day) / during_ms * DAY_MS if day else None,
+            puts_per_day=len(day) / during_ms * DAY_MS if during_ms >= _HOUR_MS else None,
             predicted_puts_per_day=max(1, len(writers)) * DAY_MS / flush_interval_ms + _ROLLUPS_PER_DAY,
             damaged=len(self._damaged),
         )

@@ -101,6 +101,8 @@ def test_uncovered_partition_with_records_is_unprotected() -> None:
     assert _verdict(status, _judge()).word == "AT RISK"
     young = _behind(5, is_covered=False, position=0, stored_offsets=0)
     assert young.state == "safe", "a topic made seconds ago is within the objective"
+    assert _verdict(young, _judge()).word == "SAFE"
+    assert _verdict(young).word == "NOT PROTECTED", "where nothing at all is stored, nothing is safe"
 
 
 def test_retention_headroom_by_time() -> None:
