@@ -10,8 +10,9 @@ from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, human_bytes, human_count, print_line, print_table
 from mirror.cli.progress import progress
 from mirror.config import Config
-from mirror.service.verify import OnProgress, verify_repository
+from mirror.service.verify import verify_repository
 from mirror.service.verify_findings import Finding, Level, Note, VerifyReport
+from mirror.service.verify_footers import OnProgress
 from mirror.service.wiring import connection_for, open_configured_repository
 
 __all__ = ["command"]

@@ -16,6 +16,7 @@ from mirror.kafka.admin import ConfigValue
 from mirror.kafka.cluster import ClusterDescription
 from mirror.service.status_repository import RecentPace, RepositoryObserver, RepositoryTotals
 from mirror.service.status_source import SourceObserver, SourceView
+from mirror.service.verify_coverage import fresh_holes
 from mirror.service.wiring import connection_for, internal_topics
 from mirror.storage.repository import Repository
 
@@ -192,7 +193,7 @@ class _Facts:
             stored_offsets=sum(piece.next_offset - piece.start_offset for piece in entry.runs) if entry else 0,
             gap_offsets=sum(gap.next_offset - gap.start_offset for gap in entry.gaps) if entry else 0,
             last_gap_ms=max((gap.detected_at_ms for gap in entry.gaps), default=None) if entry else None,
-            missing_offsets=sum(hole.length for hole in entry.missing) if entry else 0,
+            missing_offsets=_settled_holes(entry) if entry else 0,
             overlap_offsets=entry.overlap_offsets if entry else 0,
             stored_bytes=entry.stored_bytes if entry else 0,
             fetched_bytes=entry.fetched_bytes if entry else 0,
@@ -208,6 +209,14 @@ class _Facts:
             retention_ms=_limit(configs, "retention.ms"),
             retention_bytes=_limit(configs, "retention.bytes"),
         )
+
+
+def _settled_holes(entry: PartitionCoverage) -> int:
+    """Offsets of holes that no upload on its way can explain."""
+    if not entry.missing:
+        return 0
+    fresh = set(fresh_holes(entry, _now_ms()))
+    return sum(hole.length for hole in entry.missing if hole not in fresh)
 
 
 def _limit(configs: Mapping[str, ConfigValue], name: str) -> int | None:

@@ -6,38 +6,27 @@ every run, and the producers' CRCs of batches kept as fetched), ``deep`` (every 
 It cannot see that the newest objects of an idle partition were deleted before a roll-up named them: only a comparison with the source can.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
-from mirror.core.keys import parse_segment_key
+from mirror.core.keys import parse_segment_key, segment_prefix
 from mirror.core.positions import PartitionId
-from mirror.core.rollup import RolledObject, shorten
-from mirror.core.segment.index import SegmentIndex
+from mirror.core.rollup import RolledObject
 from mirror.core.segment.layout import HEADER_BYTES, TRAILER_BYTES, check_header, decode_index, decode_trailer
 from mirror.errors import DamageError, ObjectNotFoundError, UnsupportedFormatError
 from mirror.service.verify_bodies import check_run
-from mirror.service.verify_coverage import check_coverage, check_topic_objects
+from mirror.service.verify_coverage import check_coverage, check_topic_objects, fresh_holes
 from mirror.service.verify_findings import Finding, Level, VerifyCounts, VerifyReport, findings_of_runs
+from mirror.service.verify_footers import FooterChecker, OnProgress
 from mirror.service.verify_listing import check_rollups, check_topics, list_objects
 from mirror.service.verify_threads import bounded_map
 from mirror.storage.repository import Repository
 
 __all__ = ["OnProgress", "verify_repository"]
 
-OnProgress = Callable[[str, int, int], None]
-"""``(what is done now, so much of it, of so much)``: footers in objects, bodies in bytes."""
-
-_FOOTER_BYTES = 64 << 10
 _WHOLE_OBJECT_BYTES = 96 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Footer:
-    key: str
-    size_bytes: int
-    index: SegmentIndex | None
-    finding: tuple[str, str] | None  # kind, message
+_HOUR_MS = 60 * 60 * 1000
 
 
 def verify_repository(
@@ -46,6 +35,7 @@ def verify_repository(
     level: Level = "checksums",
     topics: Iterable[str] | None = None,
     on_progress: OnProgress | None = None,
+    settle_seconds: float = 10.0,
 ) -> tuple[VerifyReport, dict[PartitionId, PartitionCoverage]]:
     """Check a repository; its coverage comes along for a comparison with the source.
 
@@ -54,6 +44,7 @@ def verify_repository(
         level: how far to look.
         topics: only these; None for all. Damage whose topic cannot be told is always reported.
         on_progress: called from this thread.
+        settle_seconds: how long to wait for uploads that may be on their way, where an object of the last minutes lies behind a hole.
 
     Raises:
         AccessError, UnreachableError, StoreError: the store cannot be read: that is no verdict.
@@ -63,17 +54,9 @@ def verify_repository(
     listing = list_objects(repository, report)
     named, hidden = check_rollups(repository, listing, report, wanted)
     topic_objects = check_topics(repository, listing, report)
-    sizes = {key: info.size_bytes for key, info in listing.segments.items()}
-    sound: list[RolledObject] = []
-    for footer in _footers(repository, sizes, on_progress):
-        _judge_footer(footer, named.get(footer.key), report, wanted)
-        if footer.key in hidden and footer.index is not None:
-            message = (
-                f"{footer.key}: the roll-up of its day does not name it: readers do not see it; delete that roll-up"
-            )
-            report.findings += findings_of_runs("rollup_stale", footer.key, footer.index.runs, message, wanted)
-        if footer.index is not None and footer.finding is None:
-            sound.append(RolledObject(key=footer.key, size_bytes=footer.size_bytes, index=shorten(footer.index)))
+    footers = FooterChecker(repository, report, named, hidden, wanted)
+    sound = footers.check({key: info.size_bytes for key, info in listing.segments.items()}, on_progress)
+    sound += _what_came_since(repository, footers, sound, settle_seconds)
     if level != "quick":
         _check_bodies(repository, sound, report, wanted, on_progress)
     coverage = build_coverage((entry.key, entry.index) for entry in sound)
@@ -85,53 +68,29 @@ def verify_repository(
     return report, coverage
 
 
-def _footers(repository: Repository, sizes: dict[str, int], on_progress: OnProgress | None) -> Iterator[_Footer]:
-    def read(key: str) -> _Footer:
-        return _read_footer(repository, key, sizes[key])
+def _what_came_since(
+    repository: Repository, footers: FooterChecker, sound: list[RolledObject], settle_seconds: float
+) -> list[RolledObject]:
+    """Workers put objects in parallel, so a younger one may be listed before an older one: look again while that may explain a hole."""
+    found: list[RolledObject] = []
+    deadline = time.monotonic() + settle_seconds
+    while True:
+        coverage = build_coverage((entry.key, entry.index) for entry in [*sound, *found])
+        now_ms = time.time_ns() // 1_000_000
+        if not any(fresh_holes(entry, now_ms) for entry in coverage.values()) or time.monotonic() > deadline:
+            return found
+        time.sleep(min(1.0, settle_seconds))
+        hours = {segment_prefix(now_ms), segment_prefix(now_ms - _HOUR_MS)}
+        listed = {info.key: info.size_bytes for hour in sorted(hours) for info in repository.list_segments(hour)}
+        found += footers.check({key: size for key, size in listed.items() if _is_segment(key)})
 
-    for number, (_, footer) in enumerate(bounded_map(read, sizes), start=1):
-        if on_progress:
-            on_progress("reading footers", number, len(sizes))
-        yield footer
 
-
-def _read_footer(repository: Repository, key: str, listed_bytes: int) -> _Footer:
-    """The footer of an object, kept also where the object stands under a wrong name, so that its offsets can be named."""
+def _is_segment(key: str) -> bool:
     try:
-        tail, object_bytes = repository.store.get_suffix(key, _FOOTER_BYTES)
-        needed = decode_trailer(tail, object_bytes, key).index_stored_bytes + TRAILER_BYTES
-        if needed > len(tail):
-            tail, object_bytes = repository.store.get_suffix(key, needed)
-        index = decode_index(tail, object_bytes, key)
-    except ObjectNotFoundError:
-        return _Footer(key, listed_bytes, None, ("object_missing", f"{key}: was listed, then gone"))
-    except (DamageError, UnsupportedFormatError) as error:
-        return _Footer(key, listed_bytes, None, ("object_damaged", error.message))
-    identity = repository.identity
-    if (index.repository_id, index.cluster_id) != (identity.repository_id, identity.cluster_id):
-        message = f"{key}: belongs to repository {index.repository_id} of cluster {index.cluster_id}"
-        return _Footer(key, object_bytes, index, ("object_foreign", message))
-    named = parse_segment_key(key)
-    # The name is given when a put begins, so it may be later than the sealing, and a put whose answer was lost is made again.
-    if (index.writer, index.sequence) != (named.writer, named.sequence) or index.sealed_at_ms > named.sealed_at_ms:
-        said = f"segment {index.writer}-{index.sequence} of {index.sealed_at_ms}"
-        return _Footer(key, object_bytes, index, ("object_renamed", f"{key}: holds {said}: swapped or copied"))
-    return _Footer(key, object_bytes, index, None)
-
-
-def _judge_footer(
-    footer: _Footer, rolled: RolledObject | None, report: VerifyReport, topics: frozenset[str] | None
-) -> None:
-    report.counts.objects += 1
-    if footer.finding is not None:
-        kind, message = footer.finding
-        index = footer.index or (rolled.index if rolled is not None else None)
-        runs = index.runs if index is not None else []
-        report.findings += findings_of_runs(kind, footer.key, runs, message, topics)  # type: ignore[arg-type]
-        return
-    if rolled is not None and footer.index is not None and shorten(footer.index) != rolled.index:
-        message = f"{footer.key}: a roll-up says something else than its footer; delete the roll-ups of its day"
-        report.findings += findings_of_runs("rollup_differs", footer.key, footer.index.runs, message, topics)
+        parse_segment_key(key)
+    except DamageError:
+        return False
+    return True
 
 
 def _check_bodies(

@@ -3,10 +3,24 @@
 from collections.abc import Iterable
 
 from mirror.core.coverage import PartitionCoverage
+from mirror.core.keys import parse_segment_key
+from mirror.core.positions import OffsetRange
 from mirror.core.segment.index import TopicObject
 from mirror.service.verify_findings import Finding, Note, VerifyReport
 
-__all__ = ["check_coverage", "check_topic_objects"]
+__all__ = ["check_coverage", "check_topic_objects", "fresh_holes"]
+
+_FRESH_MS = 2 * 60 * 1000
+
+
+def fresh_holes(coverage: PartitionCoverage, now_ms: int) -> list[OffsetRange]:
+    """Holes that an upload on its way may still fill: what follows them was sealed within the last two minutes."""
+    fresh = []
+    for hole in coverage.missing:
+        following = next((piece for piece in coverage.runs if piece.start_offset >= hole.next_offset), None)
+        if following is not None and now_ms - parse_segment_key(following.object_key).sealed_at_ms < _FRESH_MS:
+            fresh.append(hole)
+    return fresh
 
 
 def check_coverage(coverages: Iterable[PartitionCoverage], report: VerifyReport) -> None:

@@ -1,6 +1,8 @@
 """The checker is checked: every class of damage is put into a sound repository and must be found, with its offsets."""
 
 import random
+import threading
+import time
 from unittest.mock import patch
 
 import msgspec
@@ -310,3 +312,22 @@ def test_gaps_overlap_and_cut_tails_are_notes() -> None:
     assert {(n.kind, n.start_offset, n.next_offset) for n in report.notes} == {
         ("gap", 10, 15), ("overlap", None, None), ("cut_tail", 20, 25),
     }  # fmt: skip
+
+
+def test_upload_on_its_way_is_no_hole() -> None:
+    """Objects are put in parallel: where a young one lies behind a hole, verify waits for the older one; a deleted one stays a finding."""
+    now_ms = time.time_ns() // 1_000_000
+    builder = RepositoryBuilder(now_ms=now_ms - 60_000)
+    builder.topic("orders")
+    builder.start("orders")
+    keys = [builder.put([a_slice("orders", 0, number * 10, a_batch(number * 10, 10))]) for number in range(3)]
+    late = builder.store.get(keys[1])
+    builder.store.delete(keys[1])
+    report, _ = verify_repository(builder.repository, settle_seconds=0.2)
+    assert _ranges(report, "offsets_missing") == {(0, 10, 20)}
+    arrival = threading.Timer(0.3, lambda: builder.store.put(keys[1], late))
+    arrival.start()
+    report, coverage = verify_repository(builder.repository)
+    arrival.join()
+    assert report.findings == []
+    assert [entry.position for entry in coverage.values()] == [30]
