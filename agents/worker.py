@@ -199,7 +199,7 @@ class WorkerProcess:
         )
         self.health = Health(app, self.pipeline, self.discovery, self.publisher)
         self.gauges = Gauges(self.metrics, self.pipeline, self.publisher, self.discovery, self.recorder)
-        self.rollups = RollupMaker(repository)
+        self.rollups = RollupMaker(repository, self.writer, on_problem=_report_rollup_problem)
         add_pages(app, self.metrics, self.health)
         app.pipeline = self.pipeline
         app.on_end = self._end
@@ -321,6 +321,10 @@ class WorkerProcess:
         timer = threading.Timer(5.0, leave)
         timer.daemon = True
         timer.start()
+
+
+def _report_rollup_problem(problem: str) -> None:
+    log.error("a roll-up cannot be made until this is mended: %s", problem)
 
 
 async def _with_patience(attempt: Callable[[], Awaitable[Any]], what: str) -> Any:
