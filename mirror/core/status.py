@@ -215,7 +215,7 @@ class Verdict:
     """The first line of `mirror status`, as values.
 
     Attributes:
-        restorable_to_ms: every covered partition can be restored up to here; None where nothing is stored or it is not known.
+        restorable_to_ms: every selected partition can be restored up to here; None where nothing is stored or it is not known.
         is_estimate: ``restorable_to_ms`` is the time of the newest object, since the cluster could not be asked.
         worst: the partition that leads, if one is not safe.
         by_state: how many selected partitions are in each state.
@@ -263,7 +263,8 @@ def verdict(
     for partition in partitions:
         by_state[partition.state] = by_state.get(partition.state, 0) + 1
     word, reason, next_step = _words(partitions, covered, worst, unreachable)
-    ages = [p.recovery_point_age_ms for p in covered]
+    # A partition of which nothing is stored, though it holds records, is restorable to before its first record at best.
+    ages = [p.recovery_point_age_ms for p in partitions if p.facts.is_covered or p.severity]
     if unreachable:
         restorable_to = newest_object_ms if covered else None
     else:
