@@ -33,7 +33,7 @@ __all__ = ["ClippedBatch", "LoadedRun", "ReadTask", "iterate_runs", "iterate_sto
 
 _JOIN_GAP_BYTES = 256 << 10  # fetching so many unwanted bytes is cheaper than another request
 _READ_AHEAD_BYTES = 96 << 20
-_THREADS = 4
+_THREADS = 2  # of local stores two saturate a core each; a caller far from its store asks for more
 
 
 class ClippedBatch(NamedTuple):

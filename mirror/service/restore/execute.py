@@ -31,7 +31,7 @@ from mirror.storage.repository import Repository
 __all__ = ["RestoreObserver", "RestoreResult", "RestoredTopic", "execute"]
 
 _CONFIGS_ARRIVE_S = 0.5
-_CONNECTIONS = 2
+_CONNECTIONS = 1  # more batches share a request: less work on both sides
 
 
 class RestoreObserver(Protocol):
@@ -257,9 +257,9 @@ async def execute(
         await executor.run(plan)
     except MirrorError as error:
         await _finish_complete_topics(executor, plan)
-        if isinstance(error, DamageError) or not executor.progress.jobs:
+        if not executor.progress.jobs:
             raise
-        raise _partial(executor, plan, error) from error
+        raise _unfinished(executor, plan, error) from error
     result = _result(executor, plan)
     refused = [f"{topic.target_topic}: {problem}" for topic in result.topics for problem in topic.problems]
     if refused:
@@ -280,10 +280,12 @@ async def _finish_complete_topics(executor: _Executor, plan: RestorePlan) -> Non
                 return  # the same trouble again: it is told once, and the topic stays marked as unfinished
 
 
-def _partial(executor: _Executor, plan: RestorePlan, error: MirrorError) -> PartialError:
+def _unfinished(executor: _Executor, plan: RestorePlan, error: MirrorError) -> MirrorError:
+    """What happened and how far it came; of its own kind where somebody must do something before it can go on."""
     jobs = executor.progress.jobs.values()
     there = sum(job.base_offset + job.acknowledged_records for job in jobs)
-    return PartialError(
+    kind = next((kind for kind in (DamageError, AccessError) if isinstance(error, kind)), PartialError)
+    return kind(
         f"the restore is not finished, about {there:,} of {plan.records:,} records are there: {error.message}",
         hint=f"{error.hint}; then the same command resumes it" if error.hint else "the same command resumes it",
     )

@@ -6,17 +6,17 @@ again happen in threads; what goes as it is stored is only copied once, by the p
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import NamedTuple
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.reencode import BatchMaker, ProducibleBatch
-from mirror.errors import ClusterError, MirrorError
+from mirror.errors import ClusterError
 from mirror.kafka.batch_producer import OFFSET_UNKNOWN, BatchProducer
 from mirror.service.reading import LoadedRun, iterate_runs
 from mirror.service.restore.rate import RateLimit
@@ -32,6 +32,15 @@ Advanced = Callable[[TopicPartition, int, int], None]
 """``(target partition, records, bytes)`` that the target has acknowledged."""
 
 
+class InFlight(NamedTuple):
+    """A batch that was sent: where it must land."""
+
+    future: "asyncio.Future[int]"
+    base_offset: int
+    record_count: int
+    size_bytes: int
+
+
 @dataclass(slots=True, kw_only=True)
 class PartitionJob:
     """One partition to load.
@@ -42,6 +51,7 @@ class PartitionJob:
         skip_records: of that, already there.
         base_offset: where the next record goes.
         producer: who sends it.
+        in_flight: sent, and not known to be acknowledged.
         sent_records, acknowledged_records: by this job.
         is_finished: everything of it was sent.
     """
@@ -51,6 +61,7 @@ class PartitionJob:
     skip_records: int
     base_offset: int
     producer: BatchProducer
+    in_flight: deque[InFlight] = field(default_factory=deque)
     sent_records: int = 0
     acknowledged_records: int = 0
     is_finished: bool = False
@@ -93,8 +104,6 @@ class Loader:
         self._waiting_bytes = 0
         self._room = threading.Condition()
         self._stop = threading.Event()
-        self._failure: MirrorError | None = None
-        self._failed = asyncio.Event()
 
     async def run(self) -> None:
         """Load everything and wait until it is acknowledged.
@@ -107,26 +116,17 @@ class Loader:
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="encoding")
         reader = loop.run_in_executor(None, self._read, loop)
         tasks = [asyncio.create_task(self._load(job, pool)) for job in self._jobs]
-        watch = asyncio.create_task(self._failed.wait())
         try:
-            work: asyncio.Future[list[None]] = asyncio.gather(reader, *tasks)
-            waited: set[asyncio.Future[Any]] = {work, watch}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if self._failure is not None:
-                work.cancel()
-                raise self._failure
-            await work
-            for producer in {id(job.producer): job.producer for job in self._jobs}.values():
-                await producer.flush()
-            if self._failure is not None:
-                raise self._failure
+            await asyncio.gather(reader, *tasks)
         finally:
             self._stop.set()
             with self._room:
                 self._room.notify_all()
-            for task in (*tasks, watch):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, watch, reader, return_exceptions=True)
+            await asyncio.gather(*tasks, reader, return_exceptions=True)
+            for job in self._jobs:
+                _settle(job)
             pool.shutdown(wait=False, cancel_futures=True)
 
     # the reader's thread
@@ -162,6 +162,9 @@ class Loader:
             self._give_back(len(loaded.stored))
         await self._send(job, list(maker.finish()))
         job.is_finished = True
+        while job.in_flight:
+            await asyncio.wait((job.in_flight[0].future,))
+            self._collect(job)
 
     async def _send(self, job: PartitionJob, batches: list[ProducibleBatch]) -> None:
         topic, partition = job.target
@@ -170,35 +173,39 @@ class Loader:
             if self._rate is not None:
                 await self._rate.wait(size_bytes)
             future = await job.producer.send(topic, partition, batch.data)
-            expected = job.base_offset + job.sent_records
+            job.in_flight.append(InFlight(future, job.base_offset + job.sent_records, batch.record_count, size_bytes))
             job.sent_records += batch.record_count
-            future.add_done_callback(partial(self._acknowledged, job, expected, batch.record_count, size_bytes))
+        self._collect(job)
 
-    def _acknowledged(
-        self, job: PartitionJob, expected: int, record_count: int, size_bytes: int, future: "asyncio.Future[int]"
-    ) -> None:
-        if future.cancelled():
-            return
-        error = future.exception()
-        if error is not None:
-            self._fail(error if isinstance(error, MirrorError) else ClusterError(f"{job.target}: {error}"))
-            return
-        if future.result() not in (expected, OFFSET_UNKNOWN):
-            self._fail(
-                ClusterError(
-                    f"{job.target}: a batch was appended at offset {future.result()} instead of {expected}: "
+    def _collect(self, job: PartitionJob) -> None:
+        """Take note of what was acknowledged. (A callback for every batch would cost more than all of this.)
+
+        Raises:
+            MirrorError: a batch was refused, or did not land where it must.
+        """
+        records = size_bytes = 0
+        while job.in_flight and job.in_flight[0].future.done():
+            sent = job.in_flight.popleft()
+            base_offset = sent.future.result()
+            if base_offset not in (sent.base_offset, OFFSET_UNKNOWN):
+                raise ClusterError(
+                    f"{job.target}: a batch was appended at offset {base_offset} instead of {sent.base_offset}: "
                     "somebody else writes to the topic",
                     hint="stop that producer, delete the topic and restore again",
                 )
-            )
-            return
-        job.acknowledged_records += record_count
-        self._on_advance(job.target, record_count, size_bytes)
+            records += sent.record_count
+            size_bytes += sent.size_bytes
+        if records:
+            job.acknowledged_records += records
+            self._on_advance(job.target, records, size_bytes)
 
-    def _fail(self, error: MirrorError) -> None:
-        if self._failure is None:
-            self._failure = error
-            self._failed.set()
+
+def _settle(job: PartitionJob) -> None:
+    """After a failure: count what did arrive, and let no future be forgotten with its error."""
+    for sent in job.in_flight:
+        if sent.future.done() and not sent.future.cancelled() and sent.future.exception() is None:
+            job.acknowledged_records += sent.record_count
+    job.in_flight.clear()
 
 
 def _batches(loaded: LoadedRun, maker: BatchMaker) -> Iterator[ProducibleBatch]:

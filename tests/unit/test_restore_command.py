@@ -1,0 +1,94 @@
+"""The command line of a restore: rates, pairs, progress lines."""
+
+import asyncio
+import io
+from typing import Any
+
+import pytest
+
+from mirror.cli.restore_command import _pairs, parse_rate
+from mirror.cli.restore_progress import RestoreProgress, restore_progress
+from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan, TopicState
+from mirror.errors import UsageError
+from mirror.service.restore.rate import RateLimit
+
+
+def _plan(**records: int) -> RestorePlan:
+    def topic(name: str, count: int) -> TopicPlan:
+        partition = PartitionPlan(
+            partition=0, coverage=None, records=count, is_exact=True, stored_bytes=count, done_records=count // 10
+        )
+        nothing: dict[str, Any] = {"present_configs": {}, "load_configs": {}, "final_configs": {}}
+        return TopicPlan(
+            topic=name,
+            topic_id="A" * 22,
+            target_topic=name,
+            state=TopicState.UNFINISHED,
+            partitions=(partition,),
+            replication_factor=1,
+            held=(),
+            notes=(),
+            **nothing,
+        )
+
+    return RestorePlan(
+        target_alias="dr",
+        target_cluster_id="c",
+        target_bootstrap="b:1",
+        target_is_source=False,
+        topics=tuple(topic(name, count) for name, count in records.items()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("20MB/s", 20_000_000), ("500k", 500_000), ("1.5G", 1_500_000_000), ("7B/s", 7), ("9", 9)]
+)
+def test_rates(text: str, rate: int) -> None:
+    """Decimal units, with or without B/s."""
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "0", "-1M", "1MiB"])
+def test_what_is_no_rate(text: str) -> None:
+    """Said, not guessed."""
+    with pytest.raises(UsageError, match="--limit-rate"):
+        parse_rate(text)
+
+
+@pytest.mark.parametrize("values", [["a"], ["=b"], ["a="], ["a=b", "a=c"]])
+def test_pairs_that_cannot_be(values: list[str]) -> None:
+    """A rename has two sides, and a topic one name."""
+    with pytest.raises(UsageError):
+        _pairs("--rename", values)
+
+
+def test_the_line_tells_rate_and_time_left() -> None:
+    """What was there before does not count into the rate."""
+    now_s = [0.0]
+    shown = RestoreProgress(_plan(orders=1000, users=1000), clock=lambda: now_s[0])
+    now_s[0] = 2.0
+    shown.advanced("orders", 400, 4_000_000)
+    assert shown.line() == "restoring: 600 of 2,000 records, 2.0 MB/s, 200 records/s, 7 s left"
+
+
+def test_without_a_terminal_there_are_plain_lines() -> None:
+    """One for each finished topic, one at the end; none at all when quiet."""
+    out = io.StringIO()
+    with restore_progress(_plan(orders=10), quiet=False, stream=out) as shown:
+        shown.advanced("orders", 9, 100)
+        shown.finished("orders")
+    assert out.getvalue().splitlines()[0] == "  orders: done, 10 records"
+    assert out.getvalue().splitlines()[-1].startswith("restoring: 10 of 10 records")
+    silent = io.StringIO()
+    with restore_progress(_plan(orders=10), quiet=True, stream=silent) as shown:
+        shown.advanced("orders", 9, 100)
+    assert silent.getvalue() == ""
+
+
+async def test_a_rate_is_kept() -> None:
+    """Over a second's worth of bytes, the wait is about a second less the burst."""
+    limit = RateLimit(1_000_000)
+    started_s = asyncio.get_running_loop().time()
+    for _ in range(10):
+        await limit.wait(50_000)
+    assert 0.2 <= asyncio.get_running_loop().time() - started_s < 1.5
