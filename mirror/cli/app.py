@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mirror.cli.context import CliContext
+from mirror.cli.context import CliContext, accept_config_option
 
 __all__ = ["COMMANDS", "EXIT_CODES", "app"]
 
@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(COMMANDS[cmd_name][0]).command
         assert isinstance(command, click.Command)
-        return command
+        return accept_config_option(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:  # importing the configuration takes time that `mirror --help` does not have
     from mirror.config import Config
 
-__all__ = ["CliContext", "json_option", "pass_cli"]
+__all__ = ["CliContext", "accept_config_option", "json_option", "pass_cli"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -49,3 +49,26 @@ def json_option(command: _Command) -> _Command:
     return click.option(
         "--json", "as_json", is_flag=True, expose_value=False, callback=remember, help="Print JSON for programs."
     )(command)
+
+
+def accept_config_option(command: click.Command) -> click.Command:
+    """Lets ``--config`` stand after a command too, where most people type it; the same for the commands of a group."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            context.ensure_object(CliContext).config_path = value
+
+    if not any("--config" in parameter.opts for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--config"],
+                type=click.Path(path_type=Path),
+                expose_value=False,
+                callback=remember,
+                help="Configuration file, as before the command.",
+            )
+        )
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            accept_config_option(inner)
+    return command
