@@ -48,9 +48,9 @@ def tell(*, keep: bool, procfile: Path) -> bool:
         stage = Stage(folder, procfile.absolute(), flush_interval=_FLUSH_INTERVAL)
         try:
             _play(show, checks, stage)
-        except BaseException:
-            if keep:
-                show.line(f"logs: {folder}", style="yellow")
+        except DemoError:
+            if stage.worker is not None:
+                show.line(f"the end of the worker's log:\n{stage.worker.log_tail(15)}", style="red")
             raise
         finally:
             stage.end()
