@@ -41,6 +41,7 @@ LEVEL_0_PREFIX = "l0/"
 ROLLUP_PREFIX = "index/l0/"
 SLOT_MS = 10 * 60 * 1000
 DAY_MS = 24 * 60 * 60 * 1000
+_MOST_MS = 10**13  # names have 13 digits
 
 _SEGMENT = re.compile(r"l0/(\d{4}-\d\d-\d\d)/(\d\d)/(\d{13})-([0-9a-z]{1,32})-(\d{10})\.seg", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -89,7 +90,9 @@ def day_start_ms(day: str) -> int:
     """
     try:
         if _DAY.fullmatch(day):
-            return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
+            start_ms = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
+            if 0 <= start_ms < _MOST_MS:
+                return start_ms
     except ValueError:
         pass
     raise DamageError(f"folder {LEVEL_0_PREFIX}{day} is not named as a day", hint="remove it: mirror never wrote it")
