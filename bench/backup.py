@@ -1,6 +1,6 @@
 """Our side of the backup comparisons: the real worker, from its first fetch to its last durable object."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bench.children import BenchError, Child
 from bench.deployment import Deployment
@@ -35,28 +35,38 @@ def backed_up(deployment: Deployment, topic: FilledTopic, *, module: str = "mirr
     with deployment.start("worker", module=module) as worker:
         reader = SealedReader(deployment.stack.bootstrap, deployment.sealed_topic, worker)
         try:
-            last = reader.wait_for(topic.name, topic.next_offsets, _TIMEOUT_S)
+            reader.wait_for(topic.name, topic.next_offsets, _TIMEOUT_S)
         finally:
             reader.close()
         worker.terminate(_STOP_TIMEOUT_S)
-    return _sample(deployment, topic, worker, last)
+    return _sample(deployment, topic, worker, reader.told)
 
 
-def _sample(deployment: Deployment, topic: FilledTopic, worker: Child, last: ToldEvent) -> Sample:
+def _sample(deployment: Deployment, topic: FilledTopic, worker: Child, told: Sequence[ToldEvent]) -> Sample:
     repository = deployment.repository
     objects = [repository.read_index(info.key) for info in repository.list_segments()]
     indexes = [index for index, _ in objects]
     _check(topic, indexes)
     begin_s = min(start.recorded_at_ms for index in indexes for start in index.starts) / 1000
-    return Sample(
-        records=topic.records,
-        seconds=last.told_at_s - begin_s,
-        cpu_seconds=worker.usage.between(begin_s, last.told_at_s),
-        process_cpu_seconds=worker.usage.total_cpu_seconds,
-        peak_rss_bytes=worker.usage.peak_rss_bytes,
-        stored_bytes=sum(size_bytes for _, size_bytes in objects),
-        objects=len(objects),
-    )
+    durable = [
+        (sum(run.record_count for run in entry.event.runs), entry.told_at_s) for entry in told if entry.event.runs
+    ]
+    usage = worker.usage
+
+    def until(count: int, steady: Sample | None) -> Sample:
+        finish_s = durable[count - 1][1]
+        return Sample(
+            records=sum(records for records, _ in durable[:count]),
+            seconds=finish_s - begin_s,
+            cpu_seconds=usage.between(begin_s, finish_s),
+            process_cpu_seconds=usage.total_cpu_seconds,
+            peak_rss_bytes=usage.peak_rss_bytes,
+            stored_bytes=sum(size_bytes for _, size_bytes in objects),
+            objects=len(objects),
+            steady=steady,
+        )
+
+    return until(len(durable), until(len(durable) - 1, None) if len(durable) > 1 else None)
 
 
 def _check(topic: FilledTopic, indexes: list[SegmentIndex]) -> None:

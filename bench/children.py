@@ -130,8 +130,7 @@ class Child:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for chunk in iter(lambda: self._process.stdout.read1(65536), b""):  # type: ignore[union-attr]
-            self._output.append(chunk)
+        self._output.extend(iter(self._process.stdout.readline, b""))
 
     def _watch(self) -> None:
         usage = self.usage
@@ -146,7 +145,9 @@ class Child:
             time.sleep(SAMPLE_EVERY_S)
 
 
-def run_python(module: str, settings: Mapping[str, Any], log_path: Path, timeout_s: float) -> tuple[dict[str, Any], Usage]:
+def run_python(
+    module: str, settings: Mapping[str, Any], log_path: Path, timeout_s: float
+) -> tuple[dict[str, Any], Usage]:
     """Run `python -m module '<settings as JSON>'` and return the JSON object that it printed, with its usage."""
     argv = [sys.executable, "-m", module, json.dumps(settings)]
     with Child(module, argv, log_path) as child:

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from minio.deleteobjects import DeleteObject
 
@@ -19,7 +18,7 @@ from tests.servers.ports import free_port
 __all__ = ["Deployment"]
 
 _COMMAND_TIMEOUT_S = 600.0
-_SECRET_VARIABLE = "MIRROR_BENCH_S3_SECRET"
+_SECRET_VARIABLE = "BENCH_S3_SECRET"
 
 
 @dataclass

@@ -12,7 +12,17 @@ from tests.servers.versions import KAFKA_VERSION, MINIO_VERSION
 
 __all__ = ["describe_machine"]
 
-_PACKAGES = ("mirror", "faust-streaming", "aiokafka", "minio", "confluent-kafka", "numpy", "zstandard", "cramjam", "crc32c")
+_PACKAGES = (
+    "mirror",
+    "faust-streaming",
+    "aiokafka",
+    "minio",
+    "confluent-kafka",
+    "numpy",
+    "zstandard",
+    "cramjam",
+    "crc32c",
+)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -7,9 +7,10 @@ import urllib.error
 import urllib.request
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from bench.children import BenchError, Child
+from bench.clients import kafka_admin
 from bench.compare import Result
 from bench.deployment import Deployment
 from bench.stack import BenchStack
@@ -43,7 +44,7 @@ def measure_many_partitions(stack: BenchStack, *, idle_seconds: int, active_seco
 
 def _create(stack: BenchStack) -> list[str]:
     names = [f"{_PREFIX}{number:02d}" for number in range(TOPIC_COUNT)]
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    admin = kafka_admin(stack.bootstrap)
     for created in admin.create_topics([NewTopic(name, PARTITIONS_EACH, 1) for name in names]).values():
         created.result()
     return names

@@ -1,15 +1,13 @@
 """MirrorMaker 2 copying a topic on the same broker: its own dedicated mode, one process, settings for throughput."""
 
-import json
 import time
 from pathlib import Path
 
-from confluent_kafka.admin import AdminClient
-
 from bench.children import BenchError, Child
+from bench.clients import kafka_admin
 from bench.sample import Sample
 from bench.stack import BenchStack
-from bench.topics import PARTITIONS, FilledTopic, delete_topics, end_offsets
+from bench.topics import PARTITIONS, FilledTopic, delete_topics, log_end
 from tests.servers.fetch import ensure_connect
 from tests.servers.jvm import plain_jvm
 
@@ -66,11 +64,6 @@ def run_mirror_maker(stack: BenchStack, topic: FilledTopic) -> Sample:
     )
 
 
-def settings_text() -> str:
-    """For the report."""
-    return json.dumps(SETTINGS)
-
-
 def _properties(stack: BenchStack, topic: str) -> str:
     lines = {
         "clusters": "source, target",
@@ -83,7 +76,7 @@ def _properties(stack: BenchStack, topic: str) -> str:
 
 
 def _watch(stack: BenchStack, target: str, records: int, maker: Child) -> tuple[float, float]:
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    admin = kafka_admin(stack.bootstrap)
     deadline = time.monotonic() + _TIMEOUT_S
     while target not in admin.list_topics(timeout=10).topics:
         _check_patience(maker, deadline)
@@ -92,7 +85,7 @@ def _watch(stack: BenchStack, target: str, records: int, maker: Child) -> tuple[
     copied = 0
     while copied < records:
         _check_patience(maker, deadline)
-        copied = sum(end_offsets(admin, target).values())
+        copied = log_end(admin, target) or 0
         if copied and not begin_s:
             begin_s = time.time()
         time.sleep(0.02)

@@ -13,9 +13,30 @@ from pathlib import Path
 
 __all__ = ["make_line", "write_payloads"]
 
-_SYLLABLES = "an ba ce do er fi go ha in ju ka lo mi no or pe qui ra st tu".split()
+_SYLLABLES = [
+    "an",
+    "ba",
+    "ce",
+    "do",
+    "er",
+    "fi",
+    "go",
+    "ha",
+    "in",
+    "ju",
+    "ka",
+    "lo",
+    "mi",
+    "no",
+    "or",
+    "pe",
+    "qui",
+    "ra",
+    "st",
+    "tu",
+]
 _VOCABULARY = 4000
-_EVENTS = "view click cart.add cart.remove order payment refund login logout search".split()
+_EVENTS = ["view", "click", "cart.add", "cart.remove", "order", "payment", "refund", "login", "logout", "search"]
 _START_MS = 1_790_000_000_000
 _LONG_LINE_BYTES = 400
 _ITEM_BYTES = 70

@@ -38,7 +38,14 @@ def results_json(results: Sequence[Result], machine: Mapping[str, Any], run: Map
 
 def results_markdown(results: Sequence[Result], machine: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     """The page."""
-    parts = [_head(results, run), _table(results), _missed(results), _method(), _settings(results), _machine(machine, run)]
+    parts = [
+        _head(results, run),
+        _table(results),
+        _missed(results),
+        _method(),
+        _settings(results),
+        _machine(machine, run),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -52,7 +59,10 @@ def _head(results: Sequence[Result], run: Mapping[str, Any]) -> str:
         f"medians of {run['pairs']} alternating pairs unless the table says otherwise.",
     ]
     if run["quick"]:
-        lines += ["", "**This was a run with `--quick` on little data: it shows that the bench works, the numbers say nothing.**"]
+        lines += [
+            "",
+            "**This was a run with `--quick` on little data: it shows that the bench works, the numbers say nothing.**",
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -116,12 +126,14 @@ checked to have one record in each batch, by the headers in the broker's log:
 Timed are:
 
 - *backup*: `mirror worker` in a process of its own, with a new repository and an empty local state: {BACKUP_TIMED}. After each run the
-  stored ranges are checked: every offset once, from 0 to the end of the log.
+  stored ranges are checked: every offset once, from 0 to the end of the log. What is left when the log's end is reached waits for the
+  flush by age, up to a second in which nothing is done. That is in the number. The lines *without the last flush* take the same runs up to
+  their last object but one.
 - *consumer*: a process that only reads with confluent-kafka: from the first non-empty `consume` to the last.
 - *faust*: a stock Faust agent that only counts: from its first event to event {FAUST_RECORDS:,} (the topic is not read to its end).
 - *restore*: {RESTORE_TIMED}. The topic's records are counted afterwards.
-- *producer*: records read into memory before, then from the first `produce` to the end of `flush`, with keys, partitions and timestamps as they
-  were. *producer batch*: the same by `produce_batch` (which cannot send headers).
+- *producer*: records read into memory before, then from the first `produce` to the end of `flush`, with keys, partitions and timestamps
+  as they were (`produce_batch` takes neither timestamps nor headers, so it cannot send these records).
 - *mm2*: MirrorMaker 2, {MIRROR_MAKER_TIMED}; its start is not counted.
 - *recovery point*: every batch of a steady load, from the broker's append time to the event that says it is durable.
 """
@@ -135,7 +147,12 @@ def _settings(results: Sequence[Result]) -> str:
             if found:
                 side = result.name.partition(" / ")[2] if key == "other_settings" else result.name.partition(" of ")[0]
                 seen.setdefault(side, found)
-    lines = ["## Settings", "", f"Broker: Apache Kafka, one node, heap {BROKER_HEAP}; everything else at its default.", ""]
+    lines = [
+        "## Settings",
+        "",
+        f"Broker: Apache Kafka, one node, heap {BROKER_HEAP}; everything else at its default.",
+        "",
+    ]
     lines += [
         f"- {side}: " + ", ".join(f"`{key}={str(value).strip(chr(34))}`" for key, value in found.items())
         for side, found in seen.items()

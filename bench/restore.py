@@ -3,9 +3,8 @@
 import json
 import time
 
-from confluent_kafka.admin import AdminClient
-
 from bench.children import BenchError
+from bench.clients import kafka_admin
 from bench.deployment import Deployment
 from bench.sample import Sample
 from bench.topics import PARTITIONS, FilledTopic, delete_topics, end_offsets
@@ -19,19 +18,21 @@ RESTORE_TIMED = (
 _TIMEOUT_S = 600.0
 
 
-def run_restore(deployment: Deployment, topic: FilledTopic, target: str) -> Sample:
+def run_restore(deployment: Deployment, topic: FilledTopic, target: str, *, module: str = "mirror.cli") -> Sample:
     """Restore the topic under the name `target`, which is deleted afterwards."""
     rename = f"{topic.name}={target}"
     start_up_s, start_up_cpu_seconds = _start_up(deployment)
     arguments = ["restore", "--target", "target", "--target-is-source", "--topic", topic.name, "--rename", rename]
     begin_s = time.time()
-    with deployment.start(*arguments, "--json") as child:
+    with deployment.start(*arguments, "--json", module=module) as child:
         printed = child.wait(_TIMEOUT_S)
         seconds = time.time() - begin_s - start_up_s
     loaded = json.loads(printed)["result"]["loaded_records"]
-    ends = end_offsets(AdminClient({"bootstrap.servers": deployment.stack.bootstrap}), target, PARTITIONS)
+    ends = end_offsets(kafka_admin(deployment.stack.bootstrap), target, PARTITIONS)
     if loaded != topic.records or sum(ends.values()) != topic.records:
-        raise BenchError(f"{target}: {topic.records} records were to be restored, {loaded} were loaded, the log has {ends}")
+        raise BenchError(
+            f"{target}: {topic.records} records were to be restored, {loaded} were loaded, the log has {ends}"
+        )
     delete_topics(deployment.stack, target)
     return Sample(
         records=topic.records,

@@ -14,6 +14,7 @@ class Sample:
         cpu_seconds: of the side's own process (not of broker or store) within `seconds`.
         process_cpu_seconds: of that process from its start to its end, interpreter and imports included.
         stored_bytes, objects: what was written to the store, where that is what the side does.
+        steady: the same run up to its last object but one, so without the wait for the last flush by age.
     """
 
     records: int
@@ -23,6 +24,7 @@ class Sample:
     peak_rss_bytes: int
     stored_bytes: int = 0
     objects: int = 0
+    steady: "Sample | None" = None
 
     @property
     def records_per_second(self) -> float:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from bench.children import BenchError, Child
+from bench.clients import kafka_admin
 from mirror.core.events import SealedEvent, decode_event
 
 __all__ = ["SealedReader", "ToldEvent"]
@@ -28,8 +28,10 @@ class SealedReader:
         self.told: list[ToldEvent] = []
         self._worker = worker
         self._topic = topic
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
-        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False})
+        self._admin = kafka_admin(bootstrap)
+        self._consumer = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False, "log_level": 3}
+        )
 
     def wait_for(self, topic: str, next_offsets: Mapping[int, int], timeout_s: float) -> ToldEvent:
         """The event that made the topic durable up to those offsets. Raises BenchError when the worker ends first."""

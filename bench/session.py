@@ -3,6 +3,7 @@
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench import settings
@@ -24,7 +25,7 @@ MIRROR_MAKER_ROUNDS = 2
 
 
 class Session:
-    """Sides of one topic by name: `backup`, `backup zstd`, `restore`, `consumer`, `producer`, `producer batch`, `faust`, `mm2`."""
+    """Sides of one topic by name: `backup`, `backup zstd`, `restore`, `consumer`, `producer`, `faust`, `mm2`."""
 
     def __init__(self, stack: BenchStack, topic: FilledTopic, *, keep: bool) -> None:
         self._stack = stack
@@ -44,7 +45,13 @@ class Session:
             self._prepare_restore()
         samples = measure(list(sides.values()), pairs, say)
         self.backups += [sample for name in sides if name.startswith("backup") for sample in samples[name]]
-        results = [summarize(comparison, sides, samples) for comparison in comparisons]
+        results: list[Result] = []
+        for comparison in comparisons:
+            results.append(summarize(comparison, sides, samples))
+            steady = [sample.steady for sample in samples[comparison.ours] if sample.steady is not None]
+            if comparison.other == "consumer" and len(steady) == len(samples[comparison.ours]):
+                without_wait = replace(comparison, name=f"{comparison.name}, without the last flush", goal=None)
+                results.append(summarize(without_wait, sides, {**samples, comparison.ours: steady}))
         if "backup zstd" in samples:
             results += self._stored(samples["backup zstd"])
         if self._restorable is not None and not self._keep:
@@ -57,8 +64,7 @@ class Session:
             "backup zstd": Side(name=name, run=lambda: self._backup(settings.REPACKED), settings=settings.REPACKED),
             "restore": Side(name=name, run=self._restore, settings={}),
             "consumer": Side(name=name, run=self._read, settings=settings.CONSUMER),
-            "producer": Side(name=name, run=lambda: self._send("produce"), settings=settings.PRODUCER),
-            "producer batch": Side(name=name, run=lambda: self._send("produce_batch"), settings=settings.PRODUCER_BATCH),
+            "producer": Side(name=name, run=self._send, settings=settings.PRODUCER),
             "faust": Side(name=name, run=self._faust, settings=settings.FAUST, rounds=FAUST_ROUNDS),
             "mm2": Side(name=name, run=self._mirror_maker, settings=settings.MIRROR_MAKER, rounds=MIRROR_MAKER_ROUNDS),
         }
@@ -79,12 +85,14 @@ class Session:
         return run_restore(self._restorable, self._topic, self._name("restored"))
 
     def _read(self) -> Sample:
-        return self._other("bench.sides.consumer", topic=self._topic.name, records=self._topic.records, partitions=PARTITIONS)
+        return self._other(
+            "bench.sides.consumer", topic=self._topic.name, records=self._topic.records, partitions=PARTITIONS
+        )
 
-    def _send(self, api: str) -> Sample:
+    def _send(self) -> Sample:
         target = self._name("sent")
         create_topic(self._stack, target, PARTITIONS)
-        arguments = {"source": self._topic.name, "target": target, "records": self._topic.records, "api": api}
+        arguments = {"source": self._topic.name, "target": target, "records": self._topic.records}
         sample = self._other("bench.sides.producer", partitions=PARTITIONS, **arguments)
         delete_topics(self._stack, target)
         return sample

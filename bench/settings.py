@@ -13,7 +13,10 @@ AS_FETCHED: dict[str, str] = {**_FLUSH, "body_codec": '"passthrough"'}
 REPACKED: dict[str, str] = {**_FLUSH, "body_codec": '"zstd"', "zstd_level": "3"}
 CONSUMER: dict[str, Any] = {"call": f"consume(num_messages={consumer.BATCH_MESSAGES})", **consumer.SETTINGS}
 PRODUCER: dict[str, Any] = {"call": "produce", **producer.SETTINGS}
-PRODUCER_BATCH: dict[str, Any] = {"call": f"produce_batch of {producer.CHUNK}", **producer.SETTINGS}
 FAUST: dict[str, Any] = {"agent": "async for value in stream", "value_serializer": "raw", "store": "memory://"}
 FAUST_RECORDS = 200_000
-MIRROR_MAKER: dict[str, Any] = {"class": mirror_maker.MIRROR_MAKER_CLASS, "heap": mirror_maker.HEAP, **mirror_maker.SETTINGS}
+MIRROR_MAKER: dict[str, Any] = {
+    "class": mirror_maker.MIRROR_MAKER_CLASS,
+    "heap": mirror_maker.HEAP,
+    **mirror_maker.SETTINGS,
+}

@@ -27,13 +27,11 @@ COMPARISONS: tuple[tuple[str, Comparison], ...] = (
     _comparison("small-lz4", "backup", "faust", 80.0),
     _comparison("small-lz4", "backup zstd", "consumer", 1.7),
     _comparison("small-lz4", "restore", "producer", 2.5),
-    _comparison("small-lz4", "restore", "producer batch", None),
     _comparison("small-lz4", "backup", "mm2", None),
     _comparison("large-lz4", "backup", "consumer", 1.0),
     _comparison("large-lz4", "backup", "faust", 20.0),
     _comparison("large-lz4", "backup zstd", "consumer", 0.5),
     _comparison("large-lz4", "restore", "producer", 1.2),
-    _comparison("large-lz4", "restore", "producer batch", None),
     _comparison("large-lz4", "backup", "mm2", None),
     _comparison("large-plain", "backup", "consumer", None),
     _comparison("large-plain", "backup zstd", "consumer", None),
@@ -63,7 +61,9 @@ def run_suite(stack: BenchStack, options: Options, say: Say) -> list[Result]:
     results: list[Result] = []
     backups: list[Sample] = []
     for spec in TOPICS:
-        wanted = [comparison for topic, comparison in COMPARISONS if topic == spec.name and options.wants(comparison.name)]
+        wanted = [
+            comparison for topic, comparison in COMPARISONS if topic == spec.name and options.wants(comparison.name)
+        ]
         if wanted:
             results += _run_topic(stack, spec, wanted, options, backups, say)
     if backups:

@@ -5,21 +5,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from confluent_kafka import TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
-from confluent_kafka import TopicPartition
 
 from bench.children import BenchError
+from bench.clients import kafka_admin
 from bench.payloads import write_payloads
 from bench.stack import BenchStack
 from mirror.core.record_batch import scan_batches
 from tests.servers.kafka import kafka_tool
 
-__all__ = ["PARTITIONS", "TOPICS", "FilledTopic", "TopicSpec", "create_topic", "delete_topics", "end_offsets", "fill"]
+__all__ = [
+    "PARTITIONS",
+    "TOPICS",
+    "FilledTopic",
+    "TopicSpec",
+    "create_topic",
+    "delete_topics",
+    "end_offsets",
+    "fill",
+    "log_end",
+]
 
 PARTITIONS = 4
 PERF_CLASS = "org.apache.kafka.tools.ProducerPerformance"
 _QUICK_SHARE = 20
+_NOT_YET = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._UNKNOWN_TOPIC,
+)
 _PAYLOAD_BYTES = 160 << 20
 
 
@@ -104,20 +121,18 @@ def produce_payload(
 
 def create_topic(stack: BenchStack, name: str, partitions: int, **configs: str) -> None:
     """Create a topic and wait until it has leaders."""
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    admin = kafka_admin(stack.bootstrap)
     admin.create_topics([NewTopic(name, partitions, 1, config=configs)])[name].result()
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        found = admin.describe_topics(TopicCollection([name]))[name]
-        if len(found.result().partitions) == partitions:
-            return
+    while log_end(admin, name, partitions) is None:
+        if time.monotonic() > deadline:
+            raise BenchError(f"{name}: not created after 30 s")
         time.sleep(0.1)
-    raise BenchError(f"{name}: not created after 30 s")
 
 
 def delete_topics(stack: BenchStack, *prefixes: str) -> None:
     """Delete every topic whose name begins with one of these."""
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    admin = kafka_admin(stack.bootstrap)
     names = [name for name in admin.list_topics(timeout=10).topics if name.startswith(prefixes)]
     if names:
         for deleted in admin.delete_topics(names).values():
@@ -130,13 +145,23 @@ def end_offsets(admin: AdminClient, topic: str, partitions: int = PARTITIONS) ->
     return {tp.partition: found.result().offset for tp, found in admin.list_offsets(asked).items()}
 
 
+def log_end(admin: AdminClient, topic: str, partitions: int = PARTITIONS) -> int | None:
+    """The sum of the log ends; None while the topic is so new that no leader answers for it."""
+    try:
+        return sum(end_offsets(admin, topic, partitions).values())
+    except KafkaException as error:
+        if error.args[0].code() in _NOT_YET:
+            return None
+        raise
+
+
 def log_segments(stack: BenchStack, topic: str, partition: int) -> list[Path]:
     """The broker's log files of a partition, in order."""
     return sorted((stack.log_folder / f"{topic}-{partition}").glob("*.log"))
 
 
 def _measure(stack: BenchStack, spec: TopicSpec) -> FilledTopic:
-    next_offsets = end_offsets(AdminClient({"bootstrap.servers": stack.bootstrap}), spec.name)
+    next_offsets = end_offsets(kafka_admin(stack.bootstrap), spec.name)
     records = batches = log_bytes = 0
     for partition in range(PARTITIONS):
         for path in log_segments(stack, spec.name, partition):

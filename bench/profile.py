@@ -1,0 +1,56 @@
+"""`python -m bench.profile backup|restore TOPIC`: run our side once under a sampler and print where its CPU seconds went.
+
+The numbers are a little lower than in the bench: sampling costs.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bench import settings
+from bench.backup import backed_up
+from bench.deployment import Deployment
+from bench.restore import run_restore
+from bench.sample import Sample
+from bench.sampling import PROFILE_VARIABLE
+from bench.stack import BenchStack, running_stack
+from bench.topics import TOPICS, FilledTopic, fill
+
+_SAMPLED = "bench.sampling"
+
+
+def main() -> int:
+    """The exit code."""
+    specs = {spec.name: spec for spec in TOPICS}
+    parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
+    parser.add_argument("what", choices=("backup", "backup-zstd", "restore"))
+    parser.add_argument("topic", choices=tuple(specs))
+    parser.add_argument("--quick", action="store_true", help="little data")
+    arguments = parser.parse_args()
+    spec = specs[arguments.topic]
+    with running_stack(keep=False) as stack:
+        topic = fill(stack, spec.quick() if arguments.quick else spec)
+        report_path = stack.folder / "profile.txt"
+        os.environ[PROFILE_VARIABLE] = str(report_path)
+        sample = _run(stack, topic, arguments.what)
+        print(f"{arguments.what} of {topic.name}: {sample.records_per_second:,.0f} records/s in {sample.seconds:.2f} s")
+        print(_at_most(report_path))
+    return 0
+
+
+def _run(stack: BenchStack, topic: FilledTopic, what: str) -> Sample:
+    worker_settings = settings.REPACKED if what == "backup-zstd" else settings.AS_FETCHED
+    deployment = Deployment(stack, "profiled", [topic.name], worker_settings)
+    if what != "restore":
+        return backed_up(deployment, topic, module=_SAMPLED)
+    backed_up(deployment, topic)
+    return run_restore(deployment, topic, "restored", module=_SAMPLED)
+
+
+def _at_most(path: Path) -> str:
+    return path.read_text() if path.exists() else "no profile was written"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""A sampling profiler inside a process: where each thread is, and how much CPU each thread took. No other tools needed.
+
+`python -m bench.sampling <arguments of mirror>` runs a `mirror` command under it; the report goes to $BENCH_PROFILE_PATH. Samples
+are of wall time, taken with the interpreter's lock held: a thread inside native code without the lock is seen at the line that
+called it. What waits (select, locks, sleeping) is told apart by the thread's CPU seconds.
+"""
+
+import os
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+from mirror.cli.__main__ import main
+
+__all__ = ["PROFILE_VARIABLE", "Sampler"]
+
+PROFILE_VARIABLE = "BENCH_PROFILE_PATH"
+_EVERY_S = 0.004
+_TOP = 36
+
+
+class Sampler:
+    """Samples all threads but its own, from `start` to `stop`, weighting each sample by the CPU its thread took since the last."""
+
+    def __init__(self) -> None:
+        self._self: Counter[tuple[str, str]] = Counter()
+        self._cumulative: Counter[tuple[str, str]] = Counter()
+        self._cpu_seconds: dict[str, float] = {}
+        self._last: dict[int, float] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> str:
+        """End; returns the report."""
+        self._stopping.set()
+        self._thread.join()
+        return self._report()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_EVERY_S):
+            self._sample()
+
+    def _sample(self) -> None:
+        frames = sys._current_frames()
+        me = threading.get_ident()
+        for thread in threading.enumerate():
+            frame = frames.get(thread.ident or 0)
+            if thread.ident == me or frame is None or thread.native_id is None:
+                continue
+            cpu_seconds = _thread_cpu_seconds(thread.native_id)
+            spent = cpu_seconds - self._last.get(thread.native_id, 0.0)
+            self._last[thread.native_id] = cpu_seconds
+            group = thread.name.rstrip("0123456789").rstrip("-_")
+            self._cpu_seconds[group] = self._cpu_seconds.get(group, 0.0) + spent
+            if spent > 0:
+                self._count(group, frame, spent)
+
+    def _count(self, group: str, frame: FrameType | None, spent: float) -> None:
+        seen: set[tuple[str, str]] = set()
+        leaf = True
+        while frame is not None:
+            code = frame.f_code
+            where = (group, f"{_short(code.co_filename)}:{code.co_qualname}:{frame.f_lineno if leaf else 0}")
+            if leaf:
+                self._self[where] += spent  # type: ignore[assignment]
+            whole = (group, where[1].rpartition(":")[0])
+            if whole not in seen:
+                self._cumulative[whole] += spent  # type: ignore[assignment]
+                seen.add(whole)
+            leaf = False
+            frame = frame.f_back
+
+    def _report(self) -> str:
+        lines = ["CPU seconds by thread:"]
+        lines += [f"  {spent:7.2f}  {group}" for group, spent in sorted(self._cpu_seconds.items(), key=lambda e: -e[1])]
+        for title, counted in (("by line (self)", self._self), ("by function (with what it called)", self._cumulative)):
+            lines.append(f"CPU seconds {title}:")
+            lines += [f"  {spent:7.2f}  [{group}] {where}" for (group, where), spent in counted.most_common(_TOP)]
+        return "\n".join(lines) + "\n"
+
+
+def _thread_cpu_seconds(native_id: int) -> float:
+    # nanoseconds on a CPU; /proc/.../stat counts in ticks of 10 ms, too coarse for a share of each sample
+    try:
+        return int(Path(f"/proc/self/task/{native_id}/schedstat").read_text().split()[0]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def _short(path: str) -> str:
+    for mark in ("site-packages/", "lib/python3.11/"):
+        if mark in path:
+            return path.rpartition(mark)[2]
+    return path.removeprefix(str(Path(__file__).resolve().parents[1]) + "/")
+
+
+if __name__ == "__main__":
+    sampler = Sampler()
+    sampler.start()
+    code = 1
+    try:
+        code = main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        Path(os.environ[PROFILE_VARIABLE]).write_text(sampler.stop())
+    sys.exit(code)
