@@ -35,13 +35,13 @@ class TopicSpec:
 
 
 TOPICS = (
-    TopicSpec(name="shop.orders", partitions=4, per_tick=1300, about="headers, lz4"),
-    TopicSpec(name="shop.clicks", partitions=4, per_tick=1000, about="no keys, gzip and none"),
-    TopicSpec(name="shop.payments", partitions=3, per_tick=400, about="transactions, zstd"),
+    TopicSpec(name="shop.orders", partitions=4, per_tick=900, about="headers, lz4"),
+    TopicSpec(name="shop.clicks", partitions=4, per_tick=700, about="no keys, gzip and none"),
+    TopicSpec(name="shop.payments", partitions=3, per_tick=300, about="transactions, zstd"),
     TopicSpec(
         name="shop.customers",
         partitions=2,
-        per_tick=300,
+        per_tick=250,
         about="compacted, snappy",
         configs={"cleanup.policy": "compact"},
     ),
