@@ -12,6 +12,7 @@ import cramjam
 import numpy as np
 import zstandard
 
+from mirror.core.lz4_frame import pack_lz4
 from mirror.core.record_batch import CODEC_NAMES
 from mirror.errors import BatchDamageError, UnsupportedFormatError
 
@@ -73,7 +74,7 @@ def pack(codec: int, records: bytes | memoryview) -> bytes | memoryview:
     if codec == 2:
         return _pack_xerial(records)
     if codec == 3:
-        return bytes(cramjam.lz4.compress(records))
+        return pack_lz4(records)
     if codec == 4:
         return zstandard.ZstdCompressor(level=3, write_content_size=True).compress(records)
     raise UnsupportedFormatError(f"unknown compression codec {codec}")

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from mirror.core.compression import pack, unpack
-from mirror.core.lz4_frame import pack_lz4
 from mirror.core.record_batch import (
     CODEC_MASK,
     CONTROL_BIT,
@@ -37,7 +36,6 @@ from mirror.core.segment.blocks import StoredBatch, iterate_block
 
 __all__ = ["MERGE_TARGET_BYTES", "BatchMaker", "ProducibleBatch"]
 
-LZ4 = 3
 MERGE_TARGET_BYTES = 128 << 10
 TINY_RECORDS = 8
 TINY_BYTES = 8 << 10
@@ -186,7 +184,7 @@ def _encode(records: list[RawRecord], codec: int) -> bytes:
 
 def _packed(header: BatchHeader, records: memoryview, codec: int) -> bytes:
     """A batch with this header around ``records``, packed; its CRC is left as it was, since the producer computes it anew in any case."""
-    body = pack_lz4(records) if codec == LZ4 else pack(codec, records)
+    body = pack(codec, records)
     attributes = header.attributes & ~CODEC_MASK | codec
     head = header._replace(length=HEADER_BYTES - LENGTH_OVERHEAD_BYTES + len(body), attributes=attributes)
     return b"".join((HEADER.pack(*head), body))
