@@ -1,6 +1,6 @@
 """Our side of the backup comparisons: the real worker, from its first fetch to its last durable object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bench.children import BenchError, Child
 from bench.deployment import Deployment
@@ -30,7 +30,13 @@ def run_backup(stack: BenchStack, topic: FilledTopic, name: str, settings: Mappi
     return sample
 
 
-def backed_up(deployment: Deployment, topic: FilledTopic, *, module: str = "mirror.cli") -> Sample:
+def backed_up(
+    deployment: Deployment,
+    topic: FilledTopic,
+    *,
+    module: str = "mirror.cli",
+    on_told: Callable[[Sequence[ToldEvent]], None] = lambda _told: None,
+) -> Sample:
     """Run a worker until the topic is durable, stop it, and check what it stored. Raises BenchError when that is not right."""
     with deployment.start("worker", module=module) as worker:
         reader = SealedReader(deployment.stack.bootstrap, deployment.sealed_topic, worker)
@@ -39,6 +45,7 @@ def backed_up(deployment: Deployment, topic: FilledTopic, *, module: str = "mirr
         finally:
             reader.close()
         worker.terminate(_STOP_TIMEOUT_S)
+    on_told(reader.told)
     return _sample(deployment, topic, worker, reader.told)
 
 

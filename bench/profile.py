@@ -6,7 +6,7 @@ The numbers are a little lower than in the bench: sampling costs.
 import argparse
 import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 from bench import settings
 from bench.backup import backed_up
@@ -14,6 +14,7 @@ from bench.deployment import Deployment
 from bench.restore import run_restore
 from bench.sample import Sample
 from bench.sampling import PROFILE_VARIABLE
+from bench.sealed import ToldEvent
 from bench.stack import BenchStack, running_stack
 from bench.topics import TOPICS, FilledTopic, fill
 
@@ -35,7 +36,7 @@ def main() -> int:
         os.environ[PROFILE_VARIABLE] = str(report_path)
         sample = _run(stack, topic, arguments.what)
         print(f"{arguments.what} of {topic.name}: {sample.records_per_second:,.0f} records/s in {sample.seconds:.2f} s")
-        print(_at_most(report_path))
+        print(report_path.read_text())
     return 0
 
 
@@ -43,13 +44,21 @@ def _run(stack: BenchStack, topic: FilledTopic, what: str) -> Sample:
     worker_settings = settings.REPACKED if what == "backup-zstd" else settings.AS_FETCHED
     deployment = Deployment(stack, "profiled", [topic.name], worker_settings)
     if what != "restore":
-        return backed_up(deployment, topic, module=_SAMPLED)
+        return backed_up(deployment, topic, module=_SAMPLED, on_told=_print_timeline)
     backed_up(deployment, topic)
     return run_restore(deployment, topic, "restored", module=_SAMPLED)
 
 
-def _at_most(path: Path) -> str:
-    return path.read_text() if path.exists() else "no profile was written"
+def _print_timeline(told: Sequence[ToldEvent]) -> None:
+    """When each object was sealed (its index made) and told (durable), after the first event: waiting shows here."""
+    begin_s = told[0].told_at_s
+    for entry in told[1:]:
+        event = entry.event
+        records = sum(run.record_count for run in event.runs)
+        print(
+            f"  {event.sealed_at_ms / 1000 - begin_s:7.2f} s sealed {entry.told_at_s - begin_s:7.2f} s told "
+            f"{event.size_bytes / 1e6:6.1f} MB {records:9,} records"
+        )
 
 
 if __name__ == "__main__":

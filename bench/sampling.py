@@ -2,7 +2,7 @@
 
 `python -m bench.sampling <arguments of mirror>` runs a `mirror` command under it; the report goes to $BENCH_PROFILE_PATH. Samples
 are of wall time, taken with the interpreter's lock held: a thread inside native code without the lock is seen at the line that
-called it. What waits (select, locks, sleeping) is told apart by the thread's CPU seconds.
+called it. Each sample weighs what CPU its thread took since the last, so what waits weighs nothing; imports are left out.
 """
 
 import os
@@ -54,11 +54,11 @@ class Sampler:
             if thread.ident == me or frame is None or thread.native_id is None:
                 continue
             cpu_seconds = _thread_cpu_seconds(thread.native_id)
-            spent = cpu_seconds - self._last.get(thread.native_id, 0.0)
+            spent = max(0.0, cpu_seconds - self._last.get(thread.native_id, 0.0))  # 0 where it has just ended
             self._last[thread.native_id] = cpu_seconds
             group = thread.name.rstrip("0123456789").rstrip("-_")
             self._cpu_seconds[group] = self._cpu_seconds.get(group, 0.0) + spent
-            if spent > 0:
+            if spent > 0 and not _is_importing(frame):
                 self._count(group, frame, spent)
 
     def _count(self, group: str, frame: FrameType | None, spent: float) -> None:
@@ -91,6 +91,14 @@ def _thread_cpu_seconds(native_id: int) -> float:
         return int(Path(f"/proc/self/task/{native_id}/schedstat").read_text().split()[0]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _short(path: str) -> str:
