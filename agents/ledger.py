@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from mirror.core.events import SealedEvent, decode_event, encode_event
+from mirror.core.events import SealedEvent, SealedRun, decode_event, encode_event
 from mirror.core.positions import PartitionId
 from mirror.core.safe_positions import SafePosition
 from mirror.errors import MirrorError
@@ -59,15 +59,26 @@ def row_position(row: Any, repository_id: str) -> SafePosition | None:
 
 def fold_event(table: Any, event: SealedEvent) -> None:
     """Fold one event into the table: contiguous ranges only, back only at a fork or by a repair."""
+    for fork in event.forks:  # also of a partition that has no run in this object
+        key = ledger_key(PartitionId(fork.topic_id, fork.partition))
+        row = table.get(key)
+        position = row_position(row, event.repository_id)
+        if position is not None and position.fork(fork.fork_offset, fork.last_leader_epoch):
+            table[key] = {
+                **row,
+                "next_offset": position.next_offset,
+                "leader_epoch": position.leader_epoch,
+                "pending": position.pending,
+                "sealed_at_ms": event.sealed_at_ms,
+            }
     for run in event.runs:
         key = ledger_key(PartitionId(run.topic_id, run.partition))
         position = row_position(table.get(key), event.repository_id)
         if position is None or event.repair:
             position = SafePosition(run.start_offset)
-        for fork in event.forks:
-            if (fork.topic_id, fork.partition) == (run.topic_id, run.partition):
-                position.fork(fork.fork_offset, fork.last_leader_epoch)
-        position.cover(run.start_offset, run.next_offset, run.leader_epoch)
+        next_offset = _uncut(run, event)
+        if next_offset > run.start_offset:
+            position.cover(run.start_offset, next_offset, run.leader_epoch)
         table[key] = msgspec.to_builtins(
             LedgerRow(
                 topic=run.topic,
@@ -80,6 +91,17 @@ def fold_event(table: Any, event: SealedEvent) -> None:
                 pending=position.pending,
             )
         )
+
+
+def _uncut(run: SealedRun, event: SealedEvent) -> int:
+    """Where the run ends, or where a fork of the same event cuts it (a buffer is closed at a fork: its epochs are all older or all newer)."""
+    cuts = [
+        fork.fork_offset
+        for fork in event.forks
+        if (fork.topic_id, fork.partition) == (run.topic_id, run.partition)
+        and run.leader_epoch <= fork.last_leader_epoch
+    ]
+    return min([run.next_offset, *cuts])
 
 
 class EventPublisher:

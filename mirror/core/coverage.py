@@ -20,7 +20,15 @@ from itertools import pairwise
 from mirror.core.positions import OffsetRange, PartitionId
 from mirror.core.segment.index import ForkEntry, GapEntry, RunEntry, SegmentIndex, StartEntry
 
-__all__ = ["CoveredRun", "NamedGap", "PartitionCoverage", "build_coverage", "by_topic", "cover_partition"]
+__all__ = [
+    "CoveredRun",
+    "NamedGap",
+    "PartitionCoverage",
+    "build_coverage",
+    "by_topic",
+    "cover_partition",
+    "split_at_forks",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +152,7 @@ def cover_partition(
     pieces: list[tuple[int, bool, int, CoveredRun]] = []
     cut_tails: list[CoveredRun] = []
     for key, level, sealed_at_ms, run in runs:
-        for start_offset, next_offset, is_cut in _split_at_forks(run, sealed_at_ms, forks):
+        for start_offset, next_offset, is_cut in split_at_forks(run, sealed_at_ms, forks):
             piece = CoveredRun(start_offset, next_offset, key, run)
             if is_cut:
                 cut_tails.append(piece)
@@ -175,7 +183,7 @@ def cover_partition(
     )
 
 
-def _split_at_forks(run: RunEntry, sealed_at_ms: int, forks: Sequence[ForkEntry]) -> list[tuple[int, int, bool]]:
+def split_at_forks(run: RunEntry, sealed_at_ms: int, forks: Sequence[ForkEntry]) -> list[tuple[int, int, bool]]:
     """The run as ``(start_offset, next_offset, is cut)`` pieces: one by leader epoch where a fork touches it."""
     touching = [fork for fork in forks if fork.fork_offset < run.next_offset]
     out: list[tuple[int, int, bool]] = []

@@ -7,7 +7,7 @@ range that begins beyond the position is kept aside until the hole before it is 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mirror.core.coverage import PartitionCoverage
+from mirror.core.coverage import PartitionCoverage, split_at_forks
 from mirror.core.positions import PartitionId
 from mirror.core.segment.index import ForkEntry, GapEntry, RunEntry, SegmentIndex, StartEntry
 
@@ -64,6 +64,7 @@ class PositionsBook:
 
     def __init__(self) -> None:
         self._positions: dict[PartitionId, SafePosition] = {}
+        self._forks: dict[PartitionId, list[ForkEntry]] = {}
 
     def get(self, partition_id: PartitionId) -> SafePosition | None:
         """What is known of a partition, None where nothing ever was."""
@@ -76,28 +77,57 @@ class PositionsBook:
         """A partition begins, unless it is known already."""
         self._positions.setdefault(PartitionId(entry.topic_id, entry.partition), SafePosition(entry.start_offset))
 
-    def set_coverage(self, coverage: Iterable[PartitionCoverage]) -> None:
-        """Take the positions of a repository's coverage."""
+    def advance_to(self, partition_id: PartitionId, safe: SafePosition) -> None:
+        """Somebody else knows that a partition is safe further than we knew."""
+        known = self._positions.get(partition_id)
+        if known is None or known.next_offset < safe.next_offset:
+            self._positions[partition_id] = SafePosition(safe.next_offset, safe.leader_epoch, list(safe.pending))
+
+    def set_coverage(self, coverage: Iterable[PartitionCoverage], forks: Iterable[ForkEntry] = ()) -> None:
+        """Take the positions of a repository's coverage, and the forks that it was made with."""
         for entry in coverage:
             self._positions[entry.partition_id] = SafePosition(entry.position, entry.leader_epoch)
+        for fork in forks:
+            self._learn(fork)
 
     def fold(self, indexes: Iterable[SegmentIndex]) -> None:
-        """Fold segments sealed later: starts, runs by offset, gaps, then forks."""
-        runs: list[RunEntry | GapEntry] = []
-        starts: list[StartEntry] = []
-        forks: list[ForkEntry] = []
-        for index in indexes:
-            starts += index.starts
-            runs += index.runs
-            runs += index.gaps
-            forks += index.forks
-        for start in starts:
-            self.start(start)
-        for run in sorted(runs, key=lambda entry: entry.start_offset):
-            epochs = run.leader_epochs if isinstance(run, RunEntry) else []
-            found = self._positions.setdefault(PartitionId(run.topic_id, run.partition), SafePosition(run.start_offset))
-            found.cover(run.start_offset, run.next_offset, epochs[-1][0] if epochs else -1)
-        for fork in forks:
-            known = self._positions.get(PartitionId(fork.topic_id, fork.partition))
-            if known is not None:
-                known.fork(fork.fork_offset, fork.last_leader_epoch)
+        """Fold segments, also ones that were folded before: starts, new forks, then runs and gaps by offset.
+
+        Of a run only what no fork cut off counts: a cut tail must never close a hole of the log that replaced it.
+        """
+        found = list(indexes)
+        for index in found:
+            for start in index.starts:
+                self.start(start)
+            for fork in index.forks:
+                known = self._positions.get(PartitionId(fork.topic_id, fork.partition))
+                if self._learn(fork) and known is not None:
+                    known.fork(fork.fork_offset, fork.last_leader_epoch)
+        ranges = [piece for index in found for run in index.runs for piece in self._ranges(run, index.sealed_at_ms)]
+        for index in found:
+            ranges += [(gap.start_offset, gap.next_offset, -1, _whose(gap)) for gap in index.gaps]
+        for start_offset, next_offset, epoch, whose in sorted(ranges):
+            self._positions.setdefault(whose, SafePosition(start_offset)).cover(start_offset, next_offset, epoch)
+
+    def _learn(self, fork: ForkEntry) -> bool:
+        known = self._forks.setdefault(_whose(fork), [])
+        if fork in known:
+            return False
+        known.append(fork)
+        return True
+
+    def _ranges(self, run: RunEntry, sealed_at_ms: int) -> list[tuple[int, int, int, PartitionId]]:
+        pieces = split_at_forks(run, sealed_at_ms, self._forks.get(_whose(run), ()))
+        return [
+            (start_offset, next_offset, _epoch_before(run, next_offset), _whose(run))
+            for start_offset, next_offset, is_cut in pieces
+            if not is_cut
+        ]
+
+
+def _whose(entry: RunEntry | GapEntry | ForkEntry) -> PartitionId:
+    return PartitionId(entry.topic_id, entry.partition)
+
+
+def _epoch_before(run: RunEntry, next_offset: int) -> int:
+    return max((epoch for epoch, first in run.leader_epochs if first < next_offset), default=-1)
