@@ -149,7 +149,8 @@ class WorkerProcess:
         headroom = min(worker.flush_bytes + _HEADROOM_SLACK_BYTES, worker.memory_bytes * 3 // 4)
         budget = MemoryBudget(worker.memory_bytes, headroom)
         rate = worker.max_read_bytes_per_second
-        fetch_bytes = max(1 << 20, min(16 << 20, (budget.limit_bytes - headroom) // (2 * max(1, view.broker_count))))
+        # A request is only sent when its whole answer fits: it must be able to, also in a small memory.
+        fetch_bytes = min(16 << 20, (budget.limit_bytes - headroom) // (2 * max(1, view.broker_count)))
         fetch = FetchSettings(
             max_bytes=min(fetch_bytes, max(64 << 10, rate)) if rate else fetch_bytes,
             partition_bytes=min(4 << 20, fetch_bytes),
@@ -204,8 +205,10 @@ class WorkerProcess:
         app.pipeline = self.pipeline
         app.on_end = self._end
         loop = asyncio.get_running_loop()
+        watch = loop.create_task(self._watch(), name="watch")
+        watch.add_done_callback(self._watch_ended)
         self._tasks = [
-            loop.create_task(self._watch(), name="watch"),
+            watch,
             loop.create_task(self._discover(), name="discover"),
             loop.create_task(self._roll_up(), name="roll-up"),
         ]
@@ -246,6 +249,10 @@ class WorkerProcess:
                     reason = reason or task.exception()
             if reason is not None:
                 self.app.crash_soon(reason)
+
+    def _watch_ended(self, watch: "asyncio.Task[None]") -> None:
+        if not watch.cancelled():
+            self.app.crash_soon(watch.exception() or RuntimeError("the watch ended"))
 
     def _coordinator_error(self) -> BaseException | None:
         # Faust never asks aiokafka's coordinator whether it gave up.

@@ -5,6 +5,7 @@ moment) and leave; nothing can deadlock on a full budget.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
 __all__ = ["Lease", "MemoryBudget"]
@@ -25,13 +26,16 @@ class MemoryBudget:
         self.headroom_bytes = headroom_bytes
         self._lock = threading.Lock()
         self._used_bytes = 0
+        self._returned: deque[int] = deque()
         self._peak_bytes = 0
         self._listeners: list[Callable[[], None]] = []
 
     @property
     def used_bytes(self) -> int:
         """Bytes in use now."""
-        return self._used_bytes
+        with self._lock:
+            self._settle()
+            return self._used_bytes
 
     @property
     def peak_bytes(self) -> int:
@@ -44,11 +48,12 @@ class MemoryBudget:
 
     def may_fetch(self, size_bytes: int) -> bool:
         """Whether so many more fetched bytes fit below the headroom."""
-        return self._used_bytes + size_bytes <= self.limit_bytes - self.headroom_bytes
+        return self.used_bytes + size_bytes <= self.limit_bytes - self.headroom_bytes
 
     def try_take(self, size_bytes: int, *, limit_bytes: int | None = None) -> bool:
         """Take bytes if they fit below ``limit_bytes`` (default: the ceiling)."""
         with self._lock:
+            self._settle()
             if self._used_bytes + size_bytes > (self.limit_bytes if limit_bytes is None else limit_bytes):
                 return False
             self._add(size_bytes)
@@ -57,14 +62,18 @@ class MemoryBudget:
     def take(self, size_bytes: int) -> None:
         """Take bytes that are already there, whatever the limit."""
         with self._lock:
+            self._settle()
             self._add(size_bytes)
 
     def give_back(self, size_bytes: int) -> None:
-        """Return bytes."""
-        with self._lock:
-            self._used_bytes -= size_bytes
+        """Return bytes. Takes no lock: a garbage collector may call it in the middle of any other method, in the same thread."""
+        self._returned.append(size_bytes)
         for listener in self._listeners:
             listener()
+
+    def _settle(self) -> None:
+        while self._returned:
+            self._used_bytes -= self._returned.popleft()
 
     def _add(self, size_bytes: int) -> None:
         self._used_bytes += size_bytes
