@@ -84,8 +84,7 @@ class Gauges:
     def _one(self, tp: TopicPartition, source: SourcePartition, now_ms: int) -> None:
         metrics, pipeline = self._metrics, self._pipeline
         labels = (tp.topic, str(tp.partition))
-        safe = pipeline.resolver.safe_position(PartitionId(source.topic_id, tp.partition))
-        durable = safe.next_offset if safe is not None else 0
+        durable = pipeline.resolver.durable_offset(PartitionId(source.topic_id, tp.partition))
         age_ms = pipeline.ages_ms.get(tp, 0)
         metrics.recovery_point_age_seconds.labels(*labels).set(age_ms / 1000)
         metrics.durable_offset.labels(*labels).set(durable)

@@ -14,6 +14,7 @@ _STALLED_SECONDS = 60.0
 _NO_PROGRESS_SECONDS = 600.0
 _RECOVERY_SECONDS = 180.0
 _STORE_SECONDS = 30.0
+_WAITING_SECONDS = 5.0
 
 
 class Health:
@@ -57,7 +58,7 @@ class Health:
             problems.append(f"the pipeline ended: {self._pipeline.crashed!r}")
         fetcher = self._pipeline.fetcher
         active = [source for source in fetcher.sources.values() if not source.waiting_for_owner]
-        full = not self._pipeline.budget.may_fetch(1 << 20)
+        full = fetcher.is_full
         answered = max(fetcher.statistics.last_answer_at, fetcher.started_at)
         if active and not full and now - answered > _STALLED_SECONDS:
             problems.append(f"no broker has answered a fetch for {now - answered:.0f} s")
@@ -83,6 +84,15 @@ class Health:
             problems.append(f"the store has taken no object for {failing_s:.0f} s: {health.last_error}")
         quarantined = [source for source in pipeline.fetcher.sources.values() if source.quarantine is not None]
         problems += [f"{source.topic_partition} cannot be read: {source.quarantine}" for source in quarantined[:10]]
+        now = time.monotonic()
+        waiting = [
+            tp
+            for tp, source in pipeline.fetcher.sources.items()
+            if source.waiting_for_owner and source.waiting_since and now - source.waiting_since > _WAITING_SECONDS
+        ]
+        problems += [
+            f"{tp}: its log is not the one that was backed up; see the log of the worker" for tp in waiting[:10]
+        ]
         if self._discovery.failing_since:
             problems.append(f"topics cannot be listed for {time.time() - self._discovery.failing_since:.0f} s")
         if self._publisher.failing:

@@ -130,6 +130,11 @@ class SourceFetcher:
         await self._ready_event.wait()
 
     @property
+    def is_full(self) -> bool:
+        """Whether nothing is fetched because the memory ceiling is reached."""
+        return not self._budget.may_fetch(self._settings.max_bytes)
+
+    @property
     def error_count(self) -> int:
         """Requests that failed and partitions that could not be read, since the start."""
         return self.statistics.failed_requests + self._troubles.errors
@@ -217,8 +222,8 @@ class SourceFetcher:
                 await self._refresh({source.topic_partition.topic for source in chosen})
                 continue
             failures = 0
+            del lease  # what came is counted instead of what might have come
             self._handle(response, chosen)
-            del lease
             del response
 
     def _choose(self, node_id: int) -> list[SourcePartition] | None:

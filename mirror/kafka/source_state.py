@@ -90,6 +90,7 @@ class SourcePartition:
     queued_bytes: int = 0
     check_epoch: bool = True
     open_since_ms: int | None = None
+    waiting_since: float = 0.0
 
     def ready(self, now: float) -> bool:
         """Whether it may be fetched at monotonic time ``now`` (seconds)."""

@@ -65,13 +65,21 @@ class SourceTroubles:
             source.replica = None  # a follower may lag: only the leader's word counts
         elif answer.error_code == _OFFSET_OUT_OF_RANGE:
             source.waiting_for_owner = True
-            self._start(self._explain_out_of_range(source, answer))
+            self._start(self._explain(source, answer))
         elif answer.error_code in _STALE_METADATA_CODES:
             source.replica = None
             source.retry_at = now + _PAUSE_SECONDS
             self._on_stale(source.topic_partition.topic)
         else:
             self.quarantine(source, kafka_error_to_ours(answer.error_code, f"fetch of {source.topic_partition}"), now)
+
+    async def _explain(self, source: SourcePartition, answer: FetchedPartition) -> None:
+        try:
+            await self._explain_out_of_range(source, answer)
+        except Exception as error:
+            log.exception("%s: not understood", source.topic_partition)
+            self.quarantine(source, kafka_error_to_ours(error, f"{source.topic_partition}"), time.monotonic())
+            source.waiting_for_owner = False
 
     async def _explain_out_of_range(self, source: SourcePartition, answer: FetchedPartition) -> None:
         """Tell a lost range from a fork: the leader also answers so where it does not know the epoch that we fetched last."""
@@ -133,6 +141,7 @@ class SourceTroubles:
 
     def _tell(self, source: SourcePartition, notice: Notice) -> None:
         source.waiting_for_owner = True
+        source.waiting_since = time.monotonic()
         if self._is_current(source):
             self._on_notice(notice)
 

@@ -15,6 +15,7 @@ __all__ = ["NoticeHandler"]
 log = logging.getLogger(__name__)
 
 _TRY_AGAIN_SECONDS = 60.0
+_ARRIVAL_SECONDS = 0.5
 
 
 class NoticeHandler:
@@ -59,8 +60,13 @@ class NoticeHandler:
 
     def _out_of_range(self, notice: OutOfRange, now_ms: int) -> None:
         tp = notice.topic_partition
+        buffer = self._collector.buffers.get(tp)
+        if buffer is not None and buffer.expected < notice.position and notice.position < notice.log_start_offset:
+            # Slices are still on their way here, and are no loss. Fetching from the buffer's end then says what really is.
+            loop = asyncio.get_running_loop()
+            loop.call_later(_ARRIVAL_SECONDS, self._try_again, tp, notice.assignment_epoch)
+            return
         if notice.position < notice.log_start_offset:
-            # What the fetcher sent and the collector never got is still in the log or in this gap: both begin at the buffer's end.
             gap = self._collector.add_gap(tp, notice.log_start_offset, "retention", now_ms)
             if gap is not None:
                 self._counters.gaps += 1

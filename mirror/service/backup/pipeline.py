@@ -36,6 +36,7 @@ __all__ = ["BackupPipeline", "PipelineSettings"]
 log = logging.getLogger(__name__)
 
 _RESOLVE_PAUSE_SECONDS = 1.0
+_LOST_AFTER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,9 @@ class BackupPipeline:
         self._settings = settings
         self._tell_sealed = on_sealed
         self._owned: set[TopicPartition] = set()
+        self._must_read_store = True
         self._trackers: dict[TopicPartition, BehindTracker] = {}
+        self._ahead: dict[TopicPartition, tuple[int, float]] = {}
         self._gate = asyncio.Event()
         self._flush_now = asyncio.Event()
         self._stopping = False
@@ -123,7 +126,8 @@ class BackupPipeline:
         self.counters.rebalances += 1
         self._gate.clear()
         self.fetcher.clear()
-        gained = tps - self._owned
+        # Stays true until it was done: an assignment may be cut short by the next one, to which the same partitions are nothing new.
+        self._must_read_store = self._must_read_store or bool(tps - self._owned)
         lost = self._owned - tps
         self.collector.retire({tp for tp in lost if self.view.topic_id(tp.topic) is None})
         dropped = self.collector.forget(lost)
@@ -137,19 +141,20 @@ class BackupPipeline:
             self.ages_ms.pop(tp, None)
         if self._assigning is not None:
             self._assigning.cancel()
-        self._assigning = asyncio.create_task(self._assign(self.assignment_epoch, set(tps), gained), name="assign")
+        self._assigning = asyncio.create_task(self._assign(self.assignment_epoch, set(tps)), name="assign")
 
     def release(self) -> None:
         """The rebalance is over: what is delivered from now on arrives."""
         self._gate.set()
 
-    async def _assign(self, epoch: int, tps: set[TopicPartition], gained: set[TopicPartition]) -> None:
+    async def _assign(self, epoch: int, tps: set[TopicPartition]) -> None:
         """Seek every partition once its position is known. One that cannot be resolved never stops the others."""
         self.resolving = set(tps)
         while self.resolving and epoch == self.assignment_epoch:
             try:
-                if gained:
+                if self._must_read_store:
                     await self.resolver.load()
+                    self._must_read_store = False
                 # Before the rebalance is over the table is not recovered, and what arrives may be dropped.
                 await self._gate.wait()
                 found = await self.resolver.resolve(set(self.resolving))
@@ -158,7 +163,6 @@ class BackupPipeline:
                 log.error("positions of %d partitions are not known yet, tried again: %s", len(self.resolving), error)
                 await asyncio.sleep(_RESOLVE_PAUSE_SECONDS)
                 continue
-            gained = set()
             if epoch != self.assignment_epoch:
                 return
             for tp, position in found.items():
@@ -226,7 +230,7 @@ class BackupPipeline:
         self.resolving.add(tp)
         if self._assigning is None or self._assigning.done():
             self._assigning = asyncio.create_task(
-                self._assign(self.assignment_epoch, self.resolving, set()), name="assign-again"
+                self._assign(self.assignment_epoch, self.resolving), name="assign-again"
             )
 
     # --- flushing
@@ -279,13 +283,29 @@ class BackupPipeline:
             for tp, source in self.fetcher.sources.items():
                 if source.watermarks is None:
                     continue
-                safe = self.resolver.safe_position(PartitionId(source.topic_id, tp.partition))
-                durable = safe.next_offset if safe is not None else 0
+                durable = self.resolver.durable_offset(PartitionId(source.topic_id, tp.partition))
                 tracker = self._trackers.setdefault(tp, BehindTracker())
                 self.ages_ms[tp] = tracker.observe(source.watermarks.last_stable_offset, durable, now_ms)
                 buffer = self.collector.buffers.get(tp)
                 if buffer is not None:
                     buffer.observe(source.watermarks)
+                    self._look_for_lost_slices(tp, source.position, buffer.expected)
+            for tp in self._ahead.keys() - self.fetcher.sources.keys():
+                del self._ahead[tp]
+
+    def _look_for_lost_slices(self, tp: TopicPartition, fetched_until: int, collected_until: int) -> None:
+        """A slice that Faust drops is found out by the next one, except the last of a log that then stands still, and one after a seek."""
+        now = time.monotonic()
+        known = self._ahead.get(tp)
+        if fetched_until <= collected_until:
+            self._ahead.pop(tp, None)
+        elif known is None or known[0] != collected_until:
+            self._ahead[tp] = (collected_until, now)
+        elif now - known[1] > _LOST_AFTER_SECONDS:
+            del self._ahead[tp]
+            self.counters.holes += 1
+            log.warning("%s: [%d, %d) was fetched and never came: fetched again", tp, collected_until, fetched_until)
+            self._seek_to_buffer(tp)
 
     # --- ending
 

@@ -71,7 +71,7 @@ class PositionResolver:
             )
             if first:
                 coverage = build_coverage((entry.key, entry.index) for entry in objects)
-                self._book.set_coverage(coverage.values())
+                self._book.set_coverage(coverage.values(), [fork for entry in objects for fork in entry.index.forks])
             else:
                 self._book.fold(entry.index for entry in objects)
             self._loaded_at_ms = now_ms
@@ -96,6 +96,7 @@ class PositionResolver:
             if safe is None:
                 unseen[tp] = topic_id
             else:
+                self._book.advance_to(PartitionId(topic_id, tp.partition), safe)
                 found[tp] = FetchPosition(topic_id, safe.next_offset, safe.leader_epoch)
         if unseen:
             found.update(await self._begin(unseen))
@@ -104,6 +105,11 @@ class PositionResolver:
     def fold(self, index: SegmentIndex) -> None:
         """An object of ours became durable."""
         self._book.fold((index,))
+
+    def durable_offset(self, partition_id: PartitionId) -> int:
+        """How far a partition of ours is durable, without a look into the table (this is asked for every partition, again and again)."""
+        known = self._book.get(partition_id)
+        return known.next_offset if known is not None else 0
 
     def safe_position(self, partition_id: PartitionId) -> SafePosition | None:
         """The furthest that is known to be safe."""
