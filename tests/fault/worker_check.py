@@ -1,5 +1,6 @@
 """The independent judge: what the repository gives back, record by record, against what a read_committed consumer reads."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -30,7 +31,9 @@ class Judgement:
     problems: list[str] = field(default_factory=list)
 
 
-def judge(lab: WorkerLab, topics: Mapping[str, int], loads: list[KnownLoad] | None = None, *, deep: bool = True) -> Judgement:
+def judge(
+    lab: WorkerLab, topics: Mapping[str, int], loads: list[KnownLoad] | None = None, *, deep: bool = True
+) -> Judgement:
     """Compare everything that these topics hold now with what the repository holds; AssertionError lists the differences."""
     result = Judgement(objects=len(lab.objects()))
     coverage = lab.coverage()
@@ -71,11 +74,14 @@ def consumed_records(bootstrap: str, topic: str, partition: int, start_offset: i
         }
     )
     consumer.assign([Tp(topic, partition, start_offset)])
+    deadline = time.monotonic() + 30.0
     try:
         while True:
-            messages = consumer.consume(2000, 20.0)
-            assert messages, f"{topic}-{partition}: no end of the partition within 20 s"
+            # consume() waits for the full number or the time, also when the end of the partition is among them
+            messages = consumer.consume(2000, 0.2)
+            assert messages or time.monotonic() < deadline, f"{topic}-{partition}: no end of the partition within 30 s"
             for message in messages:
+                deadline = time.monotonic() + 30.0
                 error = message.error()
                 if error is not None:
                     if error.code() == KafkaError._PARTITION_EOF:
@@ -151,4 +157,8 @@ def _head(tp: TopicPartition, sequence: int) -> bytes:
 
 
 def _short(seen: Seen | None) -> str:
-    return "nothing" if seen is None else f"offset {seen[0]} time {seen[1]} key {seen[2]!r} value {(seen[3] or b'')[:40]!r}"
+    return (
+        "nothing"
+        if seen is None
+        else f"offset {seen[0]} time {seen[1]} key {seen[2]!r} value {(seen[3] or b'')[:40]!r}"
+    )

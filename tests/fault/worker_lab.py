@@ -32,7 +32,9 @@ _SECRET_VARIABLE = "WORKER_LAB_SECRET"
 Settings = Mapping[str, Any]
 
 
-def wait_until(condition: Callable[[], Any], what: str | Callable[[], str], timeout_s: float, pause_s: float = 0.1) -> Any:
+def wait_until(
+    condition: Callable[[], Any], what: str | Callable[[], str], timeout_s: float, pause_s: float = 0.1
+) -> Any:
     """Call until the answer is true and return it; AssertionError with `what` when that takes too long."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -200,7 +202,14 @@ class WorkerLab:
             "credentials": "static",
             "access_key": self.minio.access_key,
         }
-        lines = ["[worker]", *_toml(worker), "[clusters.src]", *_toml(cluster), "[repositories.main]", *_toml(repository)]
+        lines = [
+            "[worker]",
+            *_toml(worker),
+            "[clusters.src]",
+            *_toml(cluster),
+            "[repositories.main]",
+            *_toml(repository),
+        ]
         lines.append(f'secret_key = {{ env = "{_SECRET_VARIABLE}" }}')
         path = self.folder / f"{name}.toml"
         path.write_text("\n".join(lines) + "\n")
@@ -286,7 +295,11 @@ class WorkerLab:
 
         def durable() -> Any:
             behind.clear()
-            wanted = {(self.topic_id(topic), n): (topic, end) for topic in topics for n, end in self.ends(topic, topics[topic]).items()}
+            wanted = {
+                (self.topic_id(topic), n): (topic, end)
+                for topic in topics
+                for n, end in self.ends(topic, topics[topic]).items()
+            }
             coverage = self.coverage()
             for (topic_id, number), (topic, end) in wanted.items():
                 found = coverage.get(PartitionId(str(topic_id), number))
@@ -296,7 +309,10 @@ class WorkerLab:
             return coverage if not behind else None
 
         found: dict[PartitionId, PartitionCoverage] = wait_until(
-            durable, lambda: f"behind {behind}\n" + "\n".join(f"--- {w.name}\n{w.log_tail(15)}" for w in self.workers), timeout_s, 0.5
+            durable,
+            lambda: f"behind {behind}\n" + "\n".join(f"--- {w.name}\n{w.log_tail(15)}" for w in self.workers),
+            timeout_s,
+            0.5,
         )
         return found
 
@@ -399,9 +415,10 @@ class KnownLoad:
                     partition=tp.partition,
                     on_delivery=confirmed,
                 )
-                return
             except BufferError:
                 self._producer.poll(0.1)
+            else:
+                return
 
 
 def known_value(tp: TopicPartition, sequence: int, padding: int = 100) -> bytes:
