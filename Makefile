@@ -30,7 +30,7 @@ check: venv ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/servers tests/conftest.py
+	$(BIN)/mypy demo bench tests/servers tests/conftest.py
 	$(BIN)/lint-imports
 
 format: venv ## put the code in its format and order
