@@ -5,11 +5,15 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+
 from bench.children import REPOSITORY_ROOT, BenchError
+from bench.compare import Result
 from bench.machine import describe_machine
 from bench.report import results_json, results_markdown
 from bench.stack import running_stack
 from bench.suite import COMPARISONS, MANY_PARTITIONS, RECOVERY_POINT, Options, run_suite
+from mirror.errors import MirrorError
 from tests.servers.errors import StackError
 
 _DEFAULT_PAIRS = 5
@@ -24,13 +28,18 @@ def main() -> int:
         print("\n".join(names))
         return 0 if arguments.list else 2
     machine = describe_machine()
+    results: list[Result] = []
+    failure = ""
     try:
         with running_stack(keep=options.keep) as stack:
-            results = run_suite(stack, options, lambda text: print(text, flush=True))
-    except (BenchError, StackError) as error:
-        print(f"error: {error}", file=sys.stderr)
+            run_suite(stack, options, lambda text: print(text, flush=True), results)
+    except (BenchError, StackError, MirrorError, KafkaException) as error:
+        failure = f"{type(error).__name__}: {error}"
+        print(f"error: {failure}", file=sys.stderr)
+    if not results:
         return 1
     run = {
+        "failure": failure,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "pairs": options.pairs,
         "quick": options.quick,
@@ -44,7 +53,7 @@ def main() -> int:
     page_path.write_text(results_markdown(results, machine, run))
     print(results_markdown(results, machine, run).partition("## Method")[0])
     print(f"written: {page_path}, {json_path}")
-    return 0
+    return 1 if failure else 0
 
 
 def _parser() -> argparse.ArgumentParser:

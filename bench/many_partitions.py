@@ -16,13 +16,13 @@ from bench.deployment import Deployment
 from bench.stack import BenchStack
 from bench.topics import delete_topics
 
-__all__ = ["measure_many_partitions"]
+__all__ = ["measure_many_partitions", "run_idle"]
 
 TOPIC_COUNT, PARTITIONS_EACH = 20, 50
 IDLE_GOAL_PERCENT = 4.0
 _PREFIX = "many-"
 _READY_TIMEOUT_S = 120.0
-_SETTLE_S = 10.0
+_SETTLE_S = 20.0  # the default flush interval is 10 s
 _DAY_S = 86_400
 
 
@@ -31,15 +31,31 @@ def measure_many_partitions(stack: BenchStack, *, idle_seconds: int, active_seco
     topics = _create(stack)
     deployment = Deployment(stack, "partitions-backup", [f"{_PREFIX}*"])
     with deployment.start("worker") as worker:
-        _wait_until_ready(deployment, worker)
-        _produce(stack, topics, seconds=1)  # no partition is empty
-        time.sleep(_SETTLE_S + 10)
-        idle = _idle(worker, idle_seconds)
+        idle = _idle_after_start(stack, deployment, worker, topics, idle_seconds)
         active = _active(stack, deployment, topics, active_seconds)
         worker.terminate(60)
     deployment.remove()
     delete_topics(stack, _PREFIX)
     return [idle, active]
+
+
+def run_idle(stack: BenchStack, seconds: int, *, module: str) -> Result:
+    """Only the idle part, with the worker started by another module than usual: for a profile."""
+    topics = _create(stack)
+    deployment = Deployment(stack, "partitions-backup", [f"{_PREFIX}*"])
+    with deployment.start("worker", module=module) as worker:
+        idle = _idle_after_start(stack, deployment, worker, topics, seconds)
+        worker.terminate(60)
+    return idle
+
+
+def _idle_after_start(
+    stack: BenchStack, deployment: Deployment, worker: Child, topics: list[str], seconds: int
+) -> Result:
+    _wait_until_ready(deployment, worker)
+    _produce(stack, topics, seconds=1)  # no partition is empty
+    time.sleep(_SETTLE_S)
+    return _idle(worker, seconds)
 
 
 def _create(stack: BenchStack) -> list[str]:

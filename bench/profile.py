@@ -1,4 +1,4 @@
-"""`python -m bench.profile backup|restore TOPIC`: run our side once under a sampler and print where its CPU seconds went.
+"""`python -m bench.profile backup|backup-zstd|restore TOPIC` or `idle`: run our side once under a sampler and print where its CPU seconds went.
 
 The numbers are a little lower than in the bench: sampling costs.
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from bench import settings
 from bench.backup import backed_up
 from bench.deployment import Deployment
+from bench.many_partitions import run_idle
 from bench.restore import run_restore
 from bench.sample import Sample
 from bench.sampling import PROFILE_VARIABLE
@@ -19,21 +20,27 @@ from bench.stack import BenchStack, running_stack
 from bench.topics import TOPICS, FilledTopic, fill
 
 _SAMPLED = "bench.sampling"
+_IDLE_S = 60
 
 
 def main() -> int:
     """The exit code."""
     specs = {spec.name: spec for spec in TOPICS}
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
-    parser.add_argument("what", choices=("backup", "backup-zstd", "restore"))
-    parser.add_argument("topic", choices=tuple(specs))
+    parser.add_argument("what", choices=("backup", "backup-zstd", "restore", "idle"))
+    parser.add_argument("topic", nargs="?", choices=tuple(specs), default="small-lz4", help="not for idle")
     parser.add_argument("--quick", action="store_true", help="little data")
     arguments = parser.parse_args()
     spec = specs[arguments.topic]
     with running_stack(keep=False) as stack:
-        topic = fill(stack, spec.quick() if arguments.quick else spec)
         report_path = stack.folder / "profile.txt"
         os.environ[PROFILE_VARIABLE] = str(report_path)
+        if arguments.what == "idle":
+            idle = run_idle(stack, _IDLE_S, module=_SAMPLED)
+            print(f"{idle.name}: {idle.ours} {idle.unit}, sampling included")
+            print(report_path.read_text())
+            return 0
+        topic = fill(stack, spec.quick() if arguments.quick else spec)
         sample = _run(stack, topic, arguments.what)
         print(f"{arguments.what} of {topic.name}: {sample.records_per_second:,.0f} records/s in {sample.seconds:.2f} s")
         print(report_path.read_text())

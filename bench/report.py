@@ -63,6 +63,8 @@ def _head(results: Sequence[Result], run: Mapping[str, Any]) -> str:
             "",
             "**This was a run with `--quick` on little data: it shows that the bench works, the numbers say nothing.**",
         ]
+    if run["failure"]:
+        lines += ["", f"**This run is not complete**, it ended with: `{run['failure'].splitlines()[0]}`"]
     return "\n".join([*lines, ""])
 
 
@@ -79,7 +81,7 @@ def _table(results: Sequence[Result]) -> str:
             result.name,
             f"{_number(result.ours)} {result.unit}",
             "" if result.other is None else _number(result.other),
-            f"**{_ratio(result.ratio)}** ({_ratio(low)}–{_ratio(high)})",
+            f"**{_ratio(result.ratio)}**" + (f" ({_ratio(low)}–{_ratio(high)})" if low != high else ""),
             "" if result.goal is None else f"{sign} {result.goal:g}",
             {None: "", True: "met", False: "**missed**"}[result.is_met],
             f"{details['cpu_ratio']:.1f}" if details.get("cpu_ratio") else "",

@@ -56,9 +56,8 @@ class Options:
         return not self.only or any(part in name for part in self.only)
 
 
-def run_suite(stack: BenchStack, options: Options, say: Say) -> list[Result]:
-    """All results, in the order of the report."""
-    results: list[Result] = []
+def run_suite(stack: BenchStack, options: Options, say: Say, results: list[Result]) -> None:
+    """Append all results, in the order of the report: what was measured before an error is not lost."""
     backups: list[Sample] = []
     for spec in TOPICS:
         wanted = [
@@ -75,7 +74,6 @@ def run_suite(stack: BenchStack, options: Options, say: Say) -> list[Result]:
         say(f"{MANY_PARTITIONS}: idle, then active")
         quick = options.quick
         results += measure_many_partitions(stack, idle_seconds=15 if quick else 60, active_seconds=30 if quick else 120)
-    return results
 
 
 def _run_topic(

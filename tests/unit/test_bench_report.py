@@ -18,7 +18,7 @@ MACHINE: dict[str, Any] = {
     "librdkafka": "2.0",
     "packages": {"mirror": "0.1"},
 }
-RUN = {"date": "2026-11-23 10:00 UTC", "pairs": 5, "quick": False, "command": "python -m bench"}
+RUN = {"failure": "", "date": "2026-11-23 10:00 UTC", "pairs": 5, "quick": False, "command": "python -m bench"}
 
 
 def a_result(name: str, ratio: float, goal: float | None) -> Result:
@@ -79,3 +79,9 @@ def test_the_settings_of_both_sides_are_written_down() -> None:
     page = results_markdown([a_result("backup of t / consumer", 3.0, 4.0)], MACHINE, RUN)
     assert "- backup: `flush_interval=1s`" in page
     assert "- consumer: `acks=all`" in page
+
+
+def test_a_run_that_ended_early_says_so() -> None:
+    """What it measured before is kept, and not taken for everything."""
+    page = results_markdown([a_result("a of t / x", 3.0, 4.0)], MACHINE, {**RUN, "failure": "BenchError: no disk"})
+    assert "**This run is not complete**, it ended with: `BenchError: no disk`" in page
