@@ -1,6 +1,7 @@
-"""`python -m bench.profile backup|backup-zstd|restore TOPIC` or `idle`: run our side once under a sampler and print where its CPU seconds went.
+"""Run our side once under a sampler and print where its CPU seconds went.
 
-The numbers are a little lower than in the bench: sampling costs.
+`python -m bench.profile backup|backup-zstd|restore TOPIC`, or `python -m bench.profile idle`. The rates are lower than in the bench:
+sampling costs.
 """
 
 import argparse

@@ -43,6 +43,9 @@ class Sampler:
         return self._report()
 
     def _run(self) -> None:
+        sys.setswitchinterval(
+            0.0002
+        )  # else short work is over, and its loop waiting again, when the sampler gets to see it
         while not self._stopping.wait(_EVERY_S):
             self._sample()
 
