@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import threading
 import time
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _HEADROOM_SLACK_BYTES = 2 << 20
 _RETRY_SECONDS = 2.0
+_GOODBYE_SECONDS = 15.0
+_GIVE_UP_SECONDS = 5.0
 _ROLLUP_SECONDS = 60.0
 _COMPACTED = {"cleanup.policy": "compact"}
 _SEALED_CONFIGS = {"cleanup.policy": "delete", "retention.ms": str(7 * 24 * 3600 * 1000)}
@@ -224,8 +227,9 @@ class WorkerProcess:
                 self.app.consumer.mark_durable(run.topic_partition, safe.next_offset)
 
     async def _send_event(self, key: str, value: bytes) -> None:
-        pending = await self.app.sealed_topic.send(key=key.encode(), value=value)
-        await asyncio.wait_for(pending, 60.0)
+        # Not through Faust's topic: each refused event would leave a future there whose error is logged with a traceback.
+        sending = self.app.producer.send_and_wait(self._topics["sealed"], key.encode(), value, None, None, None)
+        await asyncio.wait_for(sending, 60.0)
 
     def _look_up(self, partition_id: PartitionId) -> SafePosition | None:
         return row_position(self.app.ledger.get(ledger_key(partition_id)), self.repository.identity.repository_id)
@@ -293,11 +297,18 @@ class WorkerProcess:
         for task in self._tasks:
             task.cancel()
         if self.app.crash_reason_seen is not None:
+            self._leave_by_force(1, "after a crash")
             await self.pipeline.close()
             return
         begun = time.monotonic()
         timeout_s = self.config.worker.drain_timeout_ms / 1000
         self.drained = await self.pipeline.drain(timeout_s, queue_is_empty=self.app.slices_are_delivered)
+        crashed = bool(self.app.crashed)
+        if self.drained:
+            # Faust and aiokafka then say goodbye to the brokers, and wait without limit for ones that are gone.
+            self._leave_by_force(1 if crashed else 0, "everything is durable, but the brokers do not answer")
+        else:
+            self._leave_by_force(1, "with a put still running")
         left_s = max(0.5, timeout_s - (time.monotonic() - begun))
         if self.drained:
             if not await self.publisher.drain(min(left_s, 5.0)):
@@ -311,21 +322,18 @@ class WorkerProcess:
                 timeout_s,
                 self.pipeline.flusher.health.last_error or "the store is slow",
             )
-            self._leave_by_force()
         await self.publisher.close()
         await self.pipeline.close()
 
-    def _leave_by_force(self) -> None:
-        """A put that hangs in a thread must not keep the process from ending."""
+    def _leave_by_force(self, code: int, why: str) -> None:
+        """Neither a put that hangs in a thread nor brokers that are gone may keep the process from ending."""
 
         def leave() -> None:
-            log.error("ended with a put still running")
+            log.error("ended by force: %s", why)
             logging.shutdown()
-            import os
+            os._exit(code)
 
-            os._exit(1)
-
-        timer = threading.Timer(5.0, leave)
+        timer = threading.Timer(_GOODBYE_SECONDS if code == 0 else _GIVE_UP_SECONDS, leave)
         timer.daemon = True
         timer.start()
 
