@@ -143,7 +143,7 @@ class WorkerLab:
         self._cluster = dict(cluster or {})
         self._bucket = f"b-{secrets.token_hex(6)}"
         self._env = {_SECRET_VARIABLE: minio.secret_key}
-        self.admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        self.admin = self._new_admin()
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[_SECRET_VARIABLE] = minio.secret_key
         config = load_config(self._write_config("lab", 1, {}))
@@ -153,6 +153,9 @@ class WorkerLab:
         self.repository: Repository = create_repository(
             store, cluster_id=kafka.cluster_id, created_at_ms=int(time.time() * 1000), created_by="worker lab"
         )
+
+    def _new_admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.kafka.bootstrap, "log_level": 0})
 
     # --- workers
 
@@ -264,8 +267,16 @@ class WorkerLab:
         from confluent_kafka.admin import OffsetSpec
 
         asked = {Tp(topic, number): OffsetSpec.latest() for number in range(partitions)}
-        answers = self.admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=20)
-        return {tp.partition: future.result(20).offset for tp, future in answers.items()}
+        for attempt in range(10):
+            answers = self.admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=20)
+            try:
+                return {tp.partition: future.result(20).offset for tp, future in answers.items()}
+            except KafkaException:
+                if attempt == 9:
+                    raise
+                time.sleep(1.0)
+                self.admin = self._new_admin()  # the old one clings to leader epochs from before a broker's restart
+        raise AssertionError
 
     def load(self, topics: Mapping[str, int], **options: Any) -> "KnownLoad":
         """A started producer of known records; see :class:`KnownLoad`."""
