@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -104,7 +105,13 @@ class MirrorApp(faust.App):
 
 
 def make_app(
-    config: Config, connection: ClusterConnection, *, sources: list[str], replication_factor: int
+    config: Config,
+    connection: ClusterConnection,
+    *,
+    sources: list[str],
+    replication_factor: int,
+    table_store: str,
+    table_path: Path,
 ) -> MirrorApp:
     """The app of one worker.
 
@@ -113,6 +120,8 @@ def make_app(
         connection: the source cluster.
         sources: the topics that match now (more are found while it runs).
         replication_factor: of the mirror's own topics.
+        table_store: URL of Faust's store.
+        table_path: where it may keep its files.
     """
     worker = config.worker
     topics = internal_topics(worker.id)
@@ -120,8 +129,8 @@ def make_app(
     app = MirrorApp(
         worker.id,
         broker=url,
-        store="rocksdb://?driver=rocksdict",
-        datadir=str(worker.data_dir / "faust"),
+        store=table_store,
+        datadir=str(table_path),
         web_host=worker.web_host,
         web_bind=worker.web_host,
         web_port=worker.web_port,
@@ -177,5 +186,9 @@ def declare(app: MirrorApp, topics: dict[str, str], sources: list[str]) -> None:
     async def keep_ledger(stream: Any) -> None:
         async for value in stream:
             sealed = decode_sealed(value)
-            if sealed is not None:
+            if sealed is None:
+                continue
+            try:
                 fold_event(app.ledger, sealed)
+            except Exception as error:  # noqa: BLE001 - a full disk, a broken file: the table is a hint, backup goes on
+                log.error("the table could not be written (backup goes on; `mirror repair table` mends it): %r", error)

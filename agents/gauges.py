@@ -1,4 +1,4 @@
-"""From the pipeline's state to metrics, once a second."""
+"""From the pipeline's state to metrics, whenever somebody asks for them."""
 
 import time
 
@@ -33,7 +33,7 @@ class Gauges:
         self._labelled: set[TopicPartition] = set()
 
     def update(self) -> None:
-        """Call about once a second."""
+        """Call it before the metrics are rendered; thousands of series are not kept up to date for nobody."""
         self._count()
         self._partitions()
         metrics, pipeline = self._metrics, self._pipeline

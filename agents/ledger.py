@@ -94,7 +94,10 @@ def fold_event(table: Any, event: SealedEvent) -> None:
 
 
 def _uncut(run: SealedRun, event: SealedEvent) -> int:
-    """Where the run ends, or where a fork of the same event cuts it: buffers are closed at forks, so its epochs are all older or all newer."""
+    """Where the run ends, or where a fork of the same event cuts it.
+
+    Buffers are closed at forks, so the epochs of a run are all older or all newer.
+    """
     cuts = [
         fork.fork_offset
         for fork in event.forks

@@ -3,6 +3,7 @@
 from typing import Any
 
 from agents.app import MirrorApp
+from agents.gauges import Gauges
 from agents.health import Health
 from agents.ledger import ledger_key
 from mirror.core.positions import PartitionId
@@ -13,11 +14,12 @@ __all__ = ["add_pages"]
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def add_pages(app: MirrorApp, metrics: WorkerMetrics, health: Health) -> None:
+def add_pages(app: MirrorApp, metrics: WorkerMetrics, gauges: Gauges, health: Health) -> None:
     """Register all pages; call it before the app starts."""
 
     @app.page("/metrics")
     async def metrics_page(web: Any, request: Any) -> Any:
+        gauges.update()
         return web.bytes(metrics.render(), content_type=_PROMETHEUS.partition(";")[0])
 
     @app.page("/healthz")

@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
+from faust.exceptions import ConsistencyError
 from faust.types import TP
 
 from agents.app import MirrorApp, make_app
@@ -18,6 +21,7 @@ from agents.discovery import Discovery
 from agents.gauges import Gauges
 from agents.health import Health
 from agents.ledger import EventPublisher, ledger_key, row_position
+from agents.table_folder import TableFolder
 from agents.web import add_pages
 from mirror.config import Config
 from mirror.core.events import sealed_event
@@ -35,8 +39,9 @@ from mirror.service.backup.pipeline import BackupPipeline, PipelineSettings
 from mirror.service.backup.resolver import PositionResolver
 from mirror.service.backup.topic_recorder import TopicRecorder
 from mirror.service.rolling_up import RollupMaker
-from mirror.service.wiring import connection_for, internal_topics, store_for
+from mirror.service.wiring import COMMAND_PATIENCE, connection_for, internal_topics, store_for
 from mirror.storage.repository import Repository, open_repository
+from mirror.storage.retrying import RetryingStore
 
 __all__ = ["run"]
 
@@ -47,7 +52,13 @@ _RETRY_SECONDS = 2.0
 _GOODBYE_SECONDS = 15.0
 _GIVE_UP_SECONDS = 5.0
 _ROLLUP_SECONDS = 60.0
-_COMPACTED = {"cleanup.policy": "compact"}
+# Small segments are compacted soon: a new worker reads all of the changelog when it starts.
+_COMPACTED = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(8 << 20),
+    "segment.ms": str(3600 * 1000),
+    "min.cleanable.dirty.ratio": "0.1",
+}
 _SEALED_CONFIGS = {"cleanup.policy": "delete", "retention.ms": str(7 * 24 * 3600 * 1000)}
 
 
@@ -73,12 +84,21 @@ def run(config: Config) -> int:
     loop.run_until_complete(process.prepare())
     worker = _FaustWorker(process.app, loop=loop, quiet=True, loglevel=None, redirect_stdouts=False)
     worker.spinner = None
+    _calm_the_collector()
     code: Any = 0
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
         code = ended.code
     except Exception as error:  # noqa: BLE001 - whatever ended Faust is told in a line, not as a traceback
+        if isinstance(error, ConsistencyError):
+            # The changelog is younger than our copy of the table (it was truncated). The copy is a cache: begin again without it.
+            process.table_folder.discard()
+            log.error(
+                "the local copy of the table is ahead of its changelog: it was discarded, the worker starts again"
+            )
+            logging.shutdown()
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command again
         log.critical("the worker crashed: %r", error)
         return 1
     if process.app.crash_reason_seen is not None or not process.drained:
@@ -86,10 +106,18 @@ def run(config: Config) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _calm_the_collector() -> None:
+    """What is loaded by now stays: the cyclic collector need not look at it again with every thousand partitions that are answered for."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 class WorkerProcess:
-    """Everything of one worker. ``app`` exists after :meth:`prepare`."""
+    """Everything of one worker. ``app`` and ``table_folder`` exist after :meth:`prepare`."""
 
     app: MirrorApp
+    table_folder: TableFolder
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -117,6 +145,7 @@ class WorkerProcess:
         admin = Admin(connection, client)
         replication = config.worker.internal_topic_replication or min(3, view.broker_count)
         await self._ensure_own_topics(admin, view, replication)
+        await _with_patience(view.refresh, "the source cluster")
         sources = [name for name in sorted(view.topics) if self._rules.decide(name).selected]
         log.info(
             "worker %s of %s backs up %d of %d topics of cluster %s to %s",
@@ -129,8 +158,15 @@ class WorkerProcess:
         )
         if not sources:
             log.warning("no topic matches the rules yet; new ones are looked for")
-        config.worker.data_dir.mkdir(parents=True, exist_ok=True)
-        self.app = make_app(config, connection, sources=sources, replication_factor=replication)
+        self.table_folder = TableFolder(config.worker.data_dir, view.topic_id(self._topics["ledger"]) or "unknown")
+        self.app = make_app(
+            config,
+            connection,
+            sources=sources,
+            replication_factor=replication,
+            table_store=self.table_folder.open(),
+            table_path=self.table_folder.path,
+        )
         self._assemble(repository, view, admin)
 
     async def _ensure_own_topics(self, admin: Admin, view: ClusterView, replication: int) -> None:
@@ -161,9 +197,11 @@ class WorkerProcess:
             max_read_bytes_per_second=rate,
             rack=app.connection.client_rack,
         )
+        # Reading is repeated in place; a put that fails is told at once, and repeated by the flusher under a name of its time.
+        reading = Repository(RetryingStore(repository.store, COMMAND_PATIENCE), repository.identity)
         self.repository = repository
         self.publisher = EventPublisher(self._send_event)
-        self.recorder = TopicRecorder(repository, admin)
+        self.recorder = TopicRecorder(reading, admin)
         self.pipeline = BackupPipeline(
             view,
             budget,
@@ -186,7 +224,7 @@ class WorkerProcess:
                 on_attempt=self._put_attempted,
             ),
             make_resolver=lambda put_starts: PositionResolver(
-                repository,
+                reading,
                 view,
                 look_up=self._look_up,
                 put_starts=put_starts,
@@ -203,8 +241,8 @@ class WorkerProcess:
         )
         self.health = Health(app, self.pipeline, self.discovery, self.publisher)
         self.gauges = Gauges(self.metrics, self.pipeline, self.publisher, self.discovery, self.recorder)
-        self.rollups = RollupMaker(repository, self.writer, on_problem=_report_rollup_problem)
-        add_pages(app, self.metrics, self.health)
+        self.rollups = RollupMaker(reading, self.writer, on_problem=_report_rollup_problem)
+        add_pages(app, self.metrics, self.gauges, self.health)
         app.pipeline = self.pipeline
         app.on_end = self._end
         loop = asyncio.get_running_loop()
@@ -246,7 +284,6 @@ class WorkerProcess:
         while True:
             await asyncio.sleep(1.0)
             self.health.observe()
-            self.gauges.update()
             reason = self.pipeline.crashed or self._coordinator_error()
             for task in self._tasks[1:]:
                 if task.done() and not task.cancelled():

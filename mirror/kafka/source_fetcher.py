@@ -15,11 +15,12 @@ from mirror.core.slices import FetchSlice, read_slice
 from mirror.errors import DamageError, MirrorError, UnsupportedFormatError
 from mirror.kafka.cluster_view import ClusterView
 from mirror.kafka.errors import kafka_error_to_ours
+from mirror.kafka.fetch_requests import RequestMaker
 from mirror.kafka.fetch_settings import FetchSettings, FetchStatistics
 from mirror.kafka.memory_budget import Lease, MemoryBudget
 from mirror.kafka.source_state import FetchPosition, Notice, SourcePartition
 from mirror.kafka.source_troubles import SourceTroubles
-from mirror.kafka.wire.fetch import FetchedPartition, FetchPartition, FetchRequest, FetchResponse, fetch
+from mirror.kafka.wire.fetch import FetchedPartition, FetchResponse, fetch_encoded
 
 __all__ = ["SourceFetcher"]
 
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 _REPLICA_SECONDS = 300.0
 _PAUSE_SECONDS = 0.2
 _IDLE_AFTER_SECONDS = 5.0
-_IDLE_WAIT_MS = 2000
-_MIN_BYTES_PER_PARTITION = 4 << 10
 
 
 class SourceFetcher:
@@ -196,6 +195,7 @@ class SourceFetcher:
     async def _fetch_from(self, node_id: int) -> None:
         """Fetch from one broker until it leads nothing of ours."""
         failures = 0
+        requests = RequestMaker(self.view, self._settings)
         while True:
             await self._mind_the_rate()
             chosen = self._choose(node_id)
@@ -211,7 +211,9 @@ class SourceFetcher:
                 continue
             lease = Lease(self._budget, reserve, taken=True)
             try:
-                response = await fetch(self.view.client, node_id, self._request(chosen), connection="sources")
+                is_idle = time.monotonic() - self._last_data_at > _IDLE_AFTER_SECONDS
+                body = requests.body(chosen, is_idle=is_idle)
+                response = await fetch_encoded(self.view.client, node_id, body, connection="sources")
             except MirrorError as error:
                 failures += 1
                 self.statistics.failed_requests += 1
@@ -243,33 +245,6 @@ class SourceFetcher:
                 chosen.append(source)
         return chosen if mine else None
 
-    def _request(self, chosen: list[SourcePartition]) -> FetchRequest:
-        settings = self._settings
-        idle = time.monotonic() - self._last_data_at > _IDLE_AFTER_SECONDS
-        # A request and its answer cost by the partition: the more there are, the more an answer should bring.
-        min_bytes = min(settings.max_bytes // 2, max(settings.min_bytes, len(chosen) * _MIN_BYTES_PER_PARTITION))
-        wanted = []
-        for source in chosen:
-            leader = self.view.leader(source.topic_partition)
-            on_leader = source.replica is None and leader is not None
-            wanted.append(
-                FetchPartition(
-                    topic_id=source.topic_id,
-                    partition=source.topic_partition.partition,
-                    fetch_offset=source.position,
-                    max_bytes=settings.partition_bytes,
-                    current_leader_epoch=leader.leader_epoch if on_leader and leader is not None else -1,
-                    last_fetched_epoch=source.leader_epoch if source.check_epoch else -1,
-                )
-            )
-        return FetchRequest(
-            partitions=wanted,
-            max_wait_ms=_IDLE_WAIT_MS if idle else settings.wait_ms,
-            min_bytes=1 if idle else min_bytes,
-            max_bytes=settings.max_bytes,
-            rack=settings.rack,
-        )
-
     # --- answers
 
     def _handle(self, response: FetchResponse, chosen: list[SourcePartition]) -> None:
@@ -278,7 +253,6 @@ class SourceFetcher:
         self.statistics.requests += 1
         self.statistics.last_answer_at = now
         asked = {(source.topic_id, source.topic_partition.partition): source for source in chosen}
-        positions = {id(source): source.position for source in chosen}
         if response.error_code:
             log.warning("fetch answered %s", kafka_error_to_ours(response.error_code, "fetch"))
         total = sum(len(answer.records) for answer in response.partitions)
@@ -297,10 +271,10 @@ class SourceFetcher:
         if total:
             self._last_data_at = now
             # Whoever got data goes to the end of the next request: a broker fills its answers from the front.
-            for source in chosen:
-                tp = source.topic_partition
-                if source.position != positions[id(source)] and self._sources.get(tp) is source:
-                    self._sources[tp] = self._sources.pop(tp)
+            for answer in response.partitions:
+                source = asked.get((answer.topic_id, answer.partition)) if len(answer.records) else None
+                if source is not None and self._sources.get(source.topic_partition) is source:
+                    self._sources[source.topic_partition] = self._sources.pop(source.topic_partition)
 
     def _handle_records(
         self, source: SourcePartition, answer: FetchedPartition, lease: Lease | None, now: float, now_ms: int

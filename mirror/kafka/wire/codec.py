@@ -93,6 +93,12 @@ class Reader:
         """Several fixed-size fields at once: for the hot paths."""
         return layout.unpack_from(self._buffer, self._advance(layout.size))
 
+    def peek(self, layout: struct.Struct) -> tuple[Any, ...] | None:
+        """The same without moving on; None where the response ends before."""
+        if layout.size > self.remaining_bytes:
+            return None
+        return layout.unpack_from(self._buffer, self._position)
+
     def uvarint(self) -> int:
         """Unsigned variable-length integer of at most 32 bits."""
         position = self._position

@@ -22,6 +22,7 @@ __all__ = [
     "decode_fetch",
     "encode_fetch",
     "fetch",
+    "fetch_encoded",
 ]
 
 API: Final = Api("Fetch", 1, 13, since="3.1")
@@ -106,6 +107,9 @@ class FetchResponse:
 
 _EMPTY: Final = memoryview(b"")
 
+_EMPTY_PARTITION: Final = struct.Struct(">ihqqqBiBB")
+"""Index, error, high watermark, last stable offset, log start, count of aborted + 1, read replica, bytes of records + 1, count of tags."""
+
 
 def encode_fetch(request: FetchRequest) -> bytes:
     """The body of a request."""
@@ -152,6 +156,12 @@ def decode_fetch(reader: Reader) -> FetchResponse:
         topic_id = source.topic_id()
 
         def read_partition(part: Reader) -> None:
+            idle = part.peek(_EMPTY_PARTITION)
+            if idle is not None and idle[5] <= 1 and idle[7] <= 1 and idle[8] == 0:
+                part.fields(_EMPTY_PARTITION)  # nothing aborted, no records, no tags: there are many of these
+                number, error, high, stable, start, _, replica, _, _ = idle
+                partitions.append(FetchedPartition(topic_id, number, error, high, stable, start, [], replica, _EMPTY))
+                return
             partition, error_code, high_watermark, last_stable_offset, log_start_offset = part.fields(_FIXED_FIELDS)
             fetched = FetchedPartition(
                 topic_id=topic_id,
@@ -185,4 +195,9 @@ async def fetch(client: Sender, node_id: int, request: FetchRequest, *, connecti
     Raises:
         UnreachableError, AccessError, ClusterError: see `ask`.
     """
-    return decode_fetch(await ask(client, node_id, API, encode_fetch(request), connection=connection))
+    return await fetch_encoded(client, node_id, encode_fetch(request), connection=connection)
+
+
+async def fetch_encoded(client: Sender, node_id: int, body: bytes, *, connection: object = 0) -> FetchResponse:
+    """The same with a body that `encode_fetch` made: for whoever sends it again and again."""
+    return decode_fetch(await ask(client, node_id, API, body, connection=connection))

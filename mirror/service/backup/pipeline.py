@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _RESOLVE_PAUSE_SECONDS = 1.0
 _LOST_AFTER_SECONDS = 5.0
+_AGES_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +279,7 @@ class BackupPipeline:
 
     async def _age_loop(self) -> None:
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(_AGES_EVERY_SECONDS)
             now_ms = int(time.time() * 1000)
             for tp, source in self.fetcher.sources.items():
                 if source.watermarks is None:
