@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from mirror.errors import ConfigError
+
 __all__ = ["TableFolder"]
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,11 @@ class TableFolder:
         self.path = data_dir / "faust" / changelog_id
 
     def open(self) -> str:
-        """Make the folder, remove those of earlier incarnations; the URL of the store to use: memory, where the disk cannot be used."""
+        """Make the folder, remove those of earlier incarnations; the URL of the store to use: memory, where the disk cannot be used.
+
+        Raises:
+            ConfigError: there is no disk at all.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for other in self.path.parent.iterdir():
@@ -37,11 +43,22 @@ class TableFolder:
             free_bytes = shutil.disk_usage(self.path).free
         except OSError as error:
             log.error("data_dir %s cannot be used (%s): the table is kept in memory", self.path, error.strerror)
-            return _MEMORY
+            return self._memory()
         if free_bytes < _LEAST_FREE_BYTES:
             log.error("data_dir %s has only %d bytes free: the table is kept in memory", self.path, free_bytes)
-            return _MEMORY
+            return self._memory()
         return _ROCKSDB
+
+    def _memory(self) -> str:
+        # Faust wants a folder all the same.
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="mirror-"))
+        except OSError as error:
+            raise ConfigError(
+                f"neither data_dir nor the system's folder for temporary files can be used: {error}",
+                hint="free some space, or set [worker] data_dir to another disk",
+            ) from error
+        return _MEMORY
 
     def discard(self) -> None:
         """Forget the copy."""
