@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mirror.errors import MirrorError
+from mirror.kafka.cluster import log_offsets
 from mirror.kafka.cluster_view import ClusterView
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.source_state import Diverged, IncarnationLost, Notice, OutOfRange, Quarantined, SourcePartition
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 _OFFSET_OUT_OF_RANGE = 1
 _STALE_METADATA_CODES = frozenset({3, 5, 6, 9, 56, 74, 75, 78, 100, 103})
 _PAUSE_SECONDS = 0.2
+_VIEW_IS_FRESH_SECONDS = 0.3  # a view answers from what it knows for a quarter of a second
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -65,7 +67,7 @@ class SourceTroubles:
             source.replica = None  # a follower may lag: only the leader's word counts
         elif answer.error_code == _OFFSET_OUT_OF_RANGE:
             source.waiting_for_owner = True
-            self._start(self._explain(source, answer))
+            self._start(self._explain(source))
         elif answer.error_code in _STALE_METADATA_CODES:
             source.replica = None
             source.retry_at = now + _PAUSE_SECONDS
@@ -73,19 +75,33 @@ class SourceTroubles:
         else:
             self.quarantine(source, kafka_error_to_ours(answer.error_code, f"fetch of {source.topic_partition}"), now)
 
-    async def _explain(self, source: SourcePartition, answer: FetchedPartition) -> None:
+    async def _explain(self, source: SourcePartition) -> None:
         try:
-            await self._explain_out_of_range(source, answer)
+            await self._explain_out_of_range(source)
         except Exception as error:
             log.exception("%s: not understood", source.topic_partition)
             self.quarantine(source, kafka_error_to_ours(error, f"{source.topic_partition}"), time.monotonic())
             source.waiting_for_owner = False
 
-    async def _explain_out_of_range(self, source: SourcePartition, answer: FetchedPartition) -> None:
+    async def _explain_out_of_range(self, source: SourcePartition) -> None:
         """Tell a lost range from a fork: the leader also answers so where it does not know the epoch that we fetched last."""
         tp = source.topic_partition
-        inside = answer.log_start_offset <= source.position <= answer.high_watermark
-        if source.leader_epoch >= 0 and source.check_epoch and (inside or source.position > answer.high_watermark):
+        # With that error the broker sends -1 for all offsets. It is asked by name: only if the topic is the same one afterwards was the
+        # answer about this incarnation.
+        try:
+            log_now = (await log_offsets(self._view.client, {tp}))[tp]
+            await asyncio.sleep(_VIEW_IS_FRESH_SECONDS)
+            await self._view.refresh({tp.topic})
+        except MirrorError as error:
+            self._ask_again(source, error)
+            return
+        if self._view.topic_id(tp.topic) != source.topic_id:
+            source.waiting_for_owner = False
+            self.check_incarnation(source)
+            return
+        inside = log_now.log_start_offset <= source.position <= log_now.high_watermark
+        beyond = source.position > log_now.high_watermark
+        if source.leader_epoch >= 0 and source.check_epoch and (inside or beyond):
             leader = self._view.leader(tp)
             try:
                 ends = await offset_for_leader_epoch(
@@ -101,12 +117,12 @@ class SourceTroubles:
             if end.leader_epoch >= 0 and end.next_offset < source.position:
                 self._tell_fork(source, end.leader_epoch, end.next_offset)
                 return
-            if inside:
-                # The leader no longer remembers that epoch (its records are gone): the position itself is sound.
-                source.check_epoch = False
-                source.waiting_for_owner = False
-                self._on_wake()
-                return
+        if inside:
+            # The leader no longer remembers that epoch (its records are gone), or the log has moved on: the position itself is sound.
+            source.check_epoch = False
+            source.waiting_for_owner = False
+            self._on_wake()
+            return
         self._tell(
             source,
             OutOfRange(
@@ -114,8 +130,8 @@ class SourceTroubles:
                 topic_id=source.topic_id,
                 assignment_epoch=source.assignment_epoch,
                 position=source.position,
-                log_start_offset=answer.log_start_offset,
-                high_watermark=answer.high_watermark,
+                log_start_offset=log_now.log_start_offset,
+                high_watermark=log_now.high_watermark,
             ),
         )
 
