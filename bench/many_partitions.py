@@ -14,7 +14,7 @@ from bench.clients import kafka_admin
 from bench.compare import Result
 from bench.deployment import Deployment
 from bench.stack import BenchStack
-from bench.topics import delete_topics
+from bench.topics import delete_topics, wait_for_leaders
 
 __all__ = ["measure_many_partitions", "run_idle"]
 
@@ -63,6 +63,8 @@ def _create(stack: BenchStack) -> list[str]:
     admin = kafka_admin(stack.bootstrap)
     for created in admin.create_topics([NewTopic(name, PARTITIONS_EACH, 1) for name in names]).values():
         created.result()
+    for name in names:
+        wait_for_leaders(admin, name, PARTITIONS_EACH)
     return names
 
 

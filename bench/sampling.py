@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-from mirror.cli.__main__ import main
+from bench.timed import timed_main
 
 __all__ = ["PROFILE_VARIABLE", "Sampler"]
 
@@ -116,7 +116,7 @@ if __name__ == "__main__":
     sampler.start()
     code = 1
     try:
-        code = main()
+        code = timed_main()
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     finally:

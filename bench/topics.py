@@ -25,11 +25,13 @@ __all__ = [
     "end_offsets",
     "fill",
     "log_end",
+    "wait_for_leaders",
 ]
 
 PARTITIONS = 4
 PERF_CLASS = "org.apache.kafka.tools.ProducerPerformance"
 _QUICK_SHARE = 20
+_LEADERS_TIMEOUT_S = 60.0
 _NOT_YET = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -38,6 +40,7 @@ _NOT_YET = (
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError._UNKNOWN_PARTITION,
     KafkaError._UNKNOWN_TOPIC,
+    KafkaError._NOENT,
 )
 _PAYLOAD_BYTES = 160 << 20
 
@@ -125,10 +128,15 @@ def create_topic(stack: BenchStack, name: str, partitions: int, **configs: str) 
     """Create a topic and wait until it has leaders."""
     admin = kafka_admin(stack.bootstrap)
     admin.create_topics([NewTopic(name, partitions, 1, config=configs)])[name].result()
-    deadline = time.monotonic() + 30
-    while log_end(admin, name, partitions) is None:
+    wait_for_leaders(admin, name, partitions)
+
+
+def wait_for_leaders(admin: AdminClient, topic: str, partitions: int) -> None:
+    """Return when every partition of a new topic answers. Raises BenchError when that takes too long."""
+    deadline = time.monotonic() + _LEADERS_TIMEOUT_S
+    while log_end(admin, topic, partitions) is None:
         if time.monotonic() > deadline:
-            raise BenchError(f"{name}: not created after 30 s")
+            raise BenchError(f"{topic}: no leaders after {_LEADERS_TIMEOUT_S} s")
         time.sleep(0.1)
 
 
