@@ -82,6 +82,8 @@ class Health:
         failing_s = time.time() - health.failing_since_ms / 1000 if health.failing_since_ms else 0.0
         if failing_s > _STORE_SECONDS:
             problems.append(f"the store has taken no object for {failing_s:.0f} s: {health.last_error}")
+        elif health.silent_seconds() > _STORE_SECONDS:
+            problems.append(f"the store has not answered a put for {health.silent_seconds():.0f} s")
         quarantined = [source for source in pipeline.fetcher.sources.values() if source.quarantine is not None]
         problems += [f"{source.topic_partition} cannot be read: {source.quarantine}" for source in quarantined[:10]]
         now = time.monotonic()

@@ -61,6 +61,12 @@ class StoreHealth:
     failing_since_ms: int = 0
     failures: int = 0
     last_error: MirrorError | None = None
+    unanswered: dict[int, float] = field(default_factory=dict)
+    """Sequence → monotonic time (seconds) at which a put that has no answer yet began: a store that hangs fails nothing for long."""
+
+    def silent_seconds(self) -> float:
+        """How long the oldest put has waited for its answer."""
+        return time.monotonic() - min(self.unanswered.values()) if self.unanswered else 0.0
 
 
 @dataclass(slots=True)
@@ -227,14 +233,17 @@ class Flusher:
             attempt += 1
             # The name tells when this attempt began: roll-ups rely on no object appearing long after its name's time.
             key = format_segment_key(SegmentKey(_now_ms(), self._settings.writer, index.sequence))
-            begun = time.monotonic()
+            begun = self.health.unanswered[index.sequence] = time.monotonic()
             try:
                 await self._loop.run_in_executor(self._putters, store.put, key, body)
             except MirrorError as error:
                 seconds = time.monotonic() - begun
                 self._on_attempt(seconds, len(body), error)
+                del self.health.unanswered[index.sequence]
                 await self._after_failure(attempt, key, error)
                 continue
+            finally:
+                self.health.unanswered.pop(index.sequence, None)
             seconds = time.monotonic() - begun
             self._on_attempt(seconds, len(body), None)
             if seconds > _SLOW_PUT_SECONDS:
