@@ -159,14 +159,14 @@ class WorkerLab:
 
     # --- workers
 
-    def worker(self, *, start: bool = True, ready: bool = True, **settings: Any) -> WorkerProcess:
+    def worker(self, *, run: bool = True, ready: bool = True, **settings: Any) -> WorkerProcess:
         """A new worker with a port and a data dir of its own."""
         name = f"worker-{len(self.workers)}"
         port = free_port()
         config_path = self._write_config(name, port, settings)
         worker = WorkerProcess(name, self.folder, config_path, port, self._env)
         self.workers.append(worker)
-        if start:
+        if run:
             worker.start()
             if ready:
                 worker.wait_ready()
