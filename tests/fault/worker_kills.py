@@ -62,7 +62,7 @@ class KillMatrix:
 
         Args:
             kills: how many.
-            actions: exactly these in a random order, instead of as many by weight.
+            actions: exactly these, instead of as many by weight.
         """
         begun = time.monotonic()
         lab = self._lab
@@ -94,6 +94,10 @@ class KillMatrix:
         self._judge_exits()
         self.result.seconds = time.monotonic() - begun
         return self.result
+
+    def shuffled(self, actions: list[str]) -> list[str]:
+        """These actions in the order of the seed."""
+        return self._random.sample(actions, len(actions))
 
     def _choose(self, kills: int) -> list[str]:
         names, weights = zip(*self._pace.weights.items(), strict=True)
