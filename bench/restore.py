@@ -11,8 +11,8 @@ from bench.topics import PARTITIONS, FilledTopic, delete_topics, end_offsets
 __all__ = ["RESTORE_TIMED", "run_restore"]
 
 RESTORE_TIMED = (
-    "`mirror restore` as a process of its own, from the moment everything is imported until the command returns: reading the configuration, "
-    "listing and reading MinIO, planning, creating the topic, loading it"
+    "`mirror restore` as a process of its own, from the moment everything is imported until the command returns: reading the "
+    "configuration, listing and reading MinIO, planning, creating the topic, loading it"
 )
 _TIMEOUT_S = 600.0
 

@@ -52,9 +52,12 @@ class Sampler:
     def _sample(self) -> None:
         frames = sys._current_frames()
         me = threading.get_ident()
+        # Our own frame in our own variable is a cycle: the other frames, and the memory they hold, would live until the
+        # collector comes by, and a worker whose bytes do not come back stands still for half a minute.
+        del frames[me]
         for thread in threading.enumerate():
             frame = frames.get(thread.ident or 0)
-            if thread.ident == me or frame is None or thread.native_id is None:
+            if frame is None or thread.native_id is None:
                 continue
             cpu_seconds = _thread_cpu_seconds(thread.native_id)
             spent = max(0.0, cpu_seconds - self._last.get(thread.native_id, 0.0))  # 0 where it has just ended
