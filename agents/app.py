@@ -176,11 +176,10 @@ def declare(app: MirrorApp, topics: dict[str, str], sources: list[str]) -> None:
 
     @app.agent(app.source_topic, name="back_up", supervisor_strategy=CrashingSupervisor)
     async def back_up(stream: Any) -> None:
-        async for event in stream.events():
-            if app.pipeline is not None:
-                app.pipeline.add(event.message.value)
-            # Faust keeps the last event until the next one comes: its bytes would stay in memory, and count, for as long.
-            event.message.value = event.value = None
+        async for parcel in stream:
+            if app.pipeline is not None and (piece := parcel.take()) is not None:
+                app.pipeline.add(piece)
+            piece = None
 
     @app.agent(app.sealed_topic, name="keep_ledger", supervisor_strategy=CrashingSupervisor)
     async def keep_ledger(stream: Any) -> None:

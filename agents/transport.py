@@ -31,7 +31,7 @@ from mirror.core.slices import FetchSlice
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.connection import aiokafka_options
 
-__all__ = ["Consumer", "Producer", "Transport"]
+__all__ = ["Consumer", "Parcel", "Producer", "Transport"]
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +169,24 @@ class _NoSourceReadOffset(defaultdict[Any, Any]):
         return None if self._is_source(tp.topic) else super().__getitem__(tp)
 
 
+class Parcel:
+    """A slice on its way through Faust, which keeps the last value until the next one comes, in several frames out of reach.
+
+    What is taken out is in nobody else's hands: else the bytes of a whole fetch answer stay in memory and count, and with a small ceiling
+    nothing is fetched ever again.
+    """
+
+    __slots__ = ("_piece",)
+
+    def __init__(self, piece: FetchSlice) -> None:
+        self._piece: FetchSlice | None = piece
+
+    def take(self) -> FetchSlice | None:
+        """The slice, once."""
+        piece, self._piece = self._piece, None
+        return piece
+
+
 class Consumer(driver.Consumer):
     """Delivers slices of sources beside records of internal topics, and commits what is durable."""
 
@@ -226,7 +244,7 @@ class Consumer(driver.Consumer):
             0,
             None,
             None,
-            record,
+            Parcel(record),
             0,
             0,
             record.size_bytes,

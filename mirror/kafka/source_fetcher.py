@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _REPLICA_SECONDS = 300.0
 _PAUSE_SECONDS = 0.2
 _IDLE_AFTER_SECONDS = 5.0
+_HELD_SECONDS = 3.0
 
 
 class SourceFetcher:
@@ -40,6 +41,7 @@ class SourceFetcher:
         settings: sizes and manners.
         on_notice: told, in this loop, what only the owner of positions can decide.
         on_full: see ``budget``.
+        nothing_will_leave: whether no bytes wait for a flush or for the store.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class SourceFetcher:
         *,
         on_notice: Callable[[Notice], None],
         on_full: Callable[[], None] = lambda: None,
+        nothing_will_leave: Callable[[], bool] = lambda: False,
     ) -> None:
         self.view = view
         self.statistics = FetchStatistics()
@@ -57,6 +60,7 @@ class SourceFetcher:
         self._budget = budget
         self._settings = settings
         self._on_full = on_full
+        self._nothing_will_leave = nothing_will_leave
         self._loop = asyncio.get_running_loop()
         self._sources: dict[TopicPartition, SourcePartition] = {}
         self._ready: dict[TopicPartition, deque[FetchSlice]] = {}
@@ -66,6 +70,7 @@ class SourceFetcher:
         self._next_read_at = 0.0
         self._last_data_at = time.monotonic()
         self._stale: set[str] = set()
+        self._held_since = 0.0
         self._troubles = SourceTroubles(
             view,
             is_current=lambda source: self._sources.get(source.topic_partition) is source,
@@ -207,8 +212,15 @@ class SourceFetcher:
             reserve = self._settings.max_bytes
             if not self._budget.try_take(reserve, limit_bytes=self._budget.limit_bytes - self._budget.headroom_bytes):
                 self._on_full()
-                await self._sleep(_PAUSE_SECONDS)
-                continue
+                if not self._is_held_elsewhere():
+                    await self._sleep(_PAUSE_SECONDS)
+                    continue
+                log.warning(
+                    "%d bytes of memory are in use, and no flush will free them: fetching goes on past the ceiling",
+                    self._budget.used_bytes,
+                )
+                self._budget.take(reserve)
+            self._held_since = 0.0
             lease = Lease(self._budget, reserve, taken=True)
             try:
                 is_idle = time.monotonic() - self._last_data_at > _IDLE_AFTER_SECONDS
@@ -227,6 +239,15 @@ class SourceFetcher:
             del lease  # what came is counted instead of what might have come
             self._handle(response, chosen)
             del response
+
+    def _is_held_elsewhere(self) -> bool:
+        """Whether the memory is full of what will not leave by a flush. Rather pass the ceiling by one answer than stand still for ever."""
+        if self._ready or not self._nothing_will_leave():
+            self._held_since = 0.0
+            return False
+        now = time.monotonic()
+        self._held_since = self._held_since or now
+        return now - self._held_since > _HELD_SECONDS
 
     def _choose(self, node_id: int) -> list[SourcePartition] | None:
         """What to ask this broker for now; None where it leads nothing of ours any more."""

@@ -29,6 +29,8 @@ from tests.servers.process import ServerProcess
 READY_TIMEOUT_S = 45.0
 _SECRET_VARIABLE = "WORKER_LAB_SECRET"
 
+_PATTERN = bytes(i * i % 251 ^ (i >> 8) for i in range(8192))
+
 Settings = Mapping[str, Any]
 
 
@@ -435,7 +437,8 @@ class KnownLoad:
 def known_value(tp: TopicPartition, sequence: int, padding: int = 100) -> bytes:
     """The value of a record of :class:`KnownLoad`."""
     head = f"{tp.topic}|{tp.partition}|{sequence}|".encode()
-    return head + bytes((sequence * 7 + i * i) % 251 for i in range(max(0, padding - len(head))))
+    begin = sequence * 7 % 251
+    return head + _PATTERN[begin : begin + max(0, padding - len(head))]
 
 
 def _toml(values: Settings) -> Sequence[str]:

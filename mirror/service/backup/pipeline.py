@@ -79,7 +79,14 @@ class BackupPipeline:
         self.collector = Collector()
         self.flusher = make_flusher(self._sealed)
         self.resolver = make_resolver(self._put_starts)
-        self.fetcher = SourceFetcher(view, budget, fetch, on_notice=self._on_notice, on_full=self._flush_soon)
+        self.fetcher = SourceFetcher(
+            view,
+            budget,
+            fetch,
+            on_notice=self._on_notice,
+            on_full=self._flush_soon,
+            nothing_will_leave=lambda: not self.collector.first_buffered_at_ms and not self.flusher.in_flight,
+        )
         self._notices = NoticeHandler(
             self.collector,
             self.counters,
