@@ -72,8 +72,8 @@ def _kills(folder: Path, kills: int, seed: int) -> list[Outcome]:
             crashed = [step for step in result.done if "crashed" in step]
             assert not crashed, crashed
             return (
-                f"{len(result.done)} kills in {result.seconds:.0f} s; {judged.records:,} records in {judged.objects} objects, each readable "
-                f"once and equal to what a read_committed consumer sees, none missing, {judged.gaps} gaps; "
+                f"{len(result.done)} kills in {result.seconds:.0f} s; {judged.records:,} records in {judged.objects} objects, each "
+                f"readable once and equal to what a read_committed consumer sees, none missing, {judged.gaps} gaps; "
                 f"{judged.overlap_offsets:,} offsets stored twice; `verify --deep` finds nothing"
             )
 
