@@ -208,12 +208,12 @@ class Consumer(driver.Consumer):
         sources = len(internal) < len(active)
         pipeline = self.app.pipeline
         if pipeline is None or not sources:
-            return await super()._getmany(internal, timeout) if internal else await self._nothing(timeout)
+            return await self._own_records(internal, timeout) if internal else await self._nothing(timeout)
         if not self.flow_active:
             return {}
         # The request for internal records outlives this call: cancelling it could lose what it has already taken.
         if self._internal is None and internal:
-            self._internal = asyncio.ensure_future(super()._getmany(internal, timeout))
+            self._internal = asyncio.ensure_future(self._own_records(internal, timeout))
         waits = [asyncio.ensure_future(pipeline.fetcher.wait_ready())]
         if self._internal is not None:
             waits.append(self._internal)
@@ -228,6 +228,15 @@ class Consumer(driver.Consumer):
         for tp, pieces in pipeline.fetcher.take().items():
             records[TP(tp.topic, tp.partition)] = pieces
         return records
+
+    async def _own_records(self, tps: set[Any], timeout: float) -> Any:
+        """Records of the mirror's own topics; none while they cannot be read: the table is a hint, backup goes on without it."""
+        try:
+            return await super()._getmany(tps, timeout)
+        except kafka_errors.KafkaError as error:
+            log.warning("the mirror's own topics cannot be read, tried again: %r", error)
+            await asyncio.sleep(1.0)
+            return {}
 
     async def _nothing(self, timeout: float) -> dict[Any, Any]:
         await asyncio.sleep(min(timeout, 0.1))

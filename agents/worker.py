@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -167,6 +168,7 @@ class WorkerProcess:
             table_store=self.table_folder.open(),
             table_path=self.table_folder.path,
         )
+        self._restore_own_topics = functools.partial(self._ensure_own_topics, admin, view, replication)
         self._assemble(repository, view, admin)
 
     async def _ensure_own_topics(self, admin: Admin, view: ClusterView, replication: int) -> None:
@@ -310,6 +312,9 @@ class WorkerProcess:
     async def _record_topics(self, selected: list[str]) -> None:
         """Each worker captures the topics of which it has the first partition."""
         topics = self.pipeline.view.topics
+        if any(name not in topics for name in self._topics.values()):
+            log.error("topics of the mirror itself are gone: they are created anew, backup goes on")
+            await self._restore_own_topics()
         mine = {tp.topic for tp in self.pipeline.owned if tp.partition == 0}
         gone = {name for name in self._known_topics if name not in topics}
         self._known_topics = (self._known_topics | set(selected)) - gone
