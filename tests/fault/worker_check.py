@@ -13,7 +13,8 @@ from mirror.core.records import decode_record
 from mirror.service.reading import iterate_stored
 from mirror.service.verify import verify_repository
 from mirror.storage.repository import Repository
-from tests.fault.worker_lab import KnownLoad, WorkerLab
+from tests.fault.known_load import KnownLoad
+from tests.fault.worker_lab import WorkerLab
 
 Seen = tuple[int, int, bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
 """offset, timestamp, key, value, headers"""

@@ -1,10 +1,9 @@
-"""Workers as real processes against real servers, to be ill-treated; and a known load to back up meanwhile."""
+"""Workers as real processes against real servers, to be ill-treated."""
 
 import json
 import os
 import secrets
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,15 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from mirror.config import load_config
 from mirror.core.coverage import PartitionCoverage, build_coverage
-from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.positions import PartitionId
 from mirror.service.wiring import internal_topics, open_configured_repository, store_for
 from mirror.storage.administration import admin_of
 from mirror.storage.repository import Repository, create_repository
+from tests.fault.known_load import KnownLoad
 from tests.servers.kafka import KafkaCluster
 from tests.servers.minio import MinioServer
 from tests.servers.ports import free_port
@@ -28,8 +28,6 @@ from tests.servers.process import ServerProcess
 
 READY_TIMEOUT_S = 45.0
 _SECRET_VARIABLE = "WORKER_LAB_SECRET"
-
-_PATTERN = bytes(i * i % 251 ^ (i >> 8) for i in range(8192))
 
 Settings = Mapping[str, Any]
 
@@ -256,10 +254,19 @@ class WorkerLab:
         """Kafka's id of the topic of that name now, in Kafka's text form; None where there is none."""
         from confluent_kafka import TopicCollection
 
-        try:
-            described = self.admin.describe_topics(TopicCollection([name]))[name].result(20)
-        except KafkaException:
-            return None
+        for attempt in range(10):
+            try:
+                described = self.admin.describe_topics(TopicCollection([name]))[name].result(20)
+                break
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    return None
+                problem: Exception = error
+            except TimeoutError as error:
+                problem = error
+            if attempt == 9:
+                raise problem
+            self.admin = self._new_admin()  # the old one may cling to a broker that was killed
         return str(described.topic_id).replace("+", "-").replace("/", "_").rstrip("=")
 
     def ends(self, topic: str, partitions: int) -> dict[int, int]:
@@ -332,113 +339,6 @@ class WorkerLab:
     def reopened(self) -> Repository:
         """The repository as a command opens it, with patience."""
         return open_configured_repository(self._config)
-
-
-class KnownLoad:
-    """A thread that produces records whose content follows from topic, partition and sequence, whatever is killed meanwhile.
-
-    Idempotent, so that each is in the log once; sequences of a partition ascend. ``acked`` counts what the brokers confirmed.
-
-    Args:
-        topics: name → partitions.
-        records_per_second: over all partitions.
-        padding: bytes of each value, about.
-        codec: of the producer.
-    """
-
-    def __init__(
-        self,
-        bootstrap: str,
-        topics: Mapping[str, int],
-        *,
-        records_per_second: float = 2000.0,
-        padding: int = 100,
-        codec: str = "lz4",
-        total: int | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.topics = dict(topics)
-        self.acked: dict[TopicPartition, int] = {TopicPartition(t, p): 0 for t, n in topics.items() for p in range(n)}
-        self.failed: list[str] = []
-        self._rate = records_per_second
-        self._padding = padding
-        self._total = total
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "enable.idempotence": True,
-                "compression.type": codec,
-                "linger.ms": 20,
-                "message.timeout.ms": 600_000,
-                "queue.buffering.max.messages": 1_000_000,
-                "log_level": 0,
-                **(options or {}),
-            }
-        )
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self, *, flush: bool = True, timeout_s: float = 90.0) -> None:
-        """End; with ``flush`` AssertionError unless every record was confirmed."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        if flush:
-            self.finish(timeout_s)
-
-    def finish(self, timeout_s: float = 90.0) -> None:
-        """Wait until every record of a limited load is produced and confirmed."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        left = self._producer.flush(timeout_s)
-        assert not left, f"{left} records were not confirmed"
-        assert not self.failed, self.failed[:5]
-
-    def _run(self) -> None:
-        sequences = dict.fromkeys(self.acked, 0)
-        order = list(sequences)
-        begun, sent = time.monotonic(), 0
-        while not self._stop.is_set() and (self._total is None or sent < self._total):
-            allowed = int((time.monotonic() - begun) * self._rate) - sent
-            for _ in range(min(allowed, 5000 if self._total is None else self._total - sent)):
-                tp = order[sent % len(order)]
-                self._send(tp, sequences[tp])
-                sequences[tp] += 1
-                sent += 1
-            self._producer.poll(0.005)
-        self._producer.poll(0)
-
-    def _send(self, tp: TopicPartition, sequence: int) -> None:
-        def confirmed(error: Any, _message: Any) -> None:
-            if error is not None:
-                self.failed.append(f"{tp} {sequence}: {error}")
-            else:
-                self.acked[tp] += 1
-
-        while True:
-            try:
-                self._producer.produce(
-                    tp.topic,
-                    known_value(tp, sequence, self._padding),
-                    key=str(sequence).encode(),
-                    partition=tp.partition,
-                    on_delivery=confirmed,
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                return
-
-
-def known_value(tp: TopicPartition, sequence: int, padding: int = 100) -> bytes:
-    """The value of a record of :class:`KnownLoad`."""
-    head = f"{tp.topic}|{tp.partition}|{sequence}|".encode()
-    begin = sequence * 7 % 251
-    return head + _PATTERN[begin : begin + max(0, padding - len(head))]
 
 
 def _toml(values: Settings) -> Sequence[str]:

@@ -14,7 +14,7 @@ from tests.fault.worker_kills import KillMatrix, Pace
 from tests.fault.worker_lab import WorkerLab
 from tests.servers.kafka import KafkaCluster
 from tests.servers.minio import MinioServer
-from tests.soak.rack import RACKS, run_follower_fetch
+from tests.soak.rack import run_follower_fetch, zoned_cluster
 from tests.soak.report import Outcome, write_report
 from tests.soak.unclean import run_unclean_election
 
@@ -61,10 +61,13 @@ def _kills(folder: Path, kills: int, seed: int) -> list[Outcome]:
             count: int = kills // rounds,
         ) -> str:
             lab = WorkerLab(cluster, minio, home / "lab")
+
+            def say(step: str) -> None:
+                steps.append(step)
+                print(step, flush=True)
+
             try:
-                result = KillMatrix(
-                    lab, seed, _ROUGH, say=lambda step: (steps.append(step), print(step, flush=True))[0]
-                ).run(count)
+                result = KillMatrix(lab, seed, _ROUGH, say=say).run(count)
             finally:
                 lab.close()
             judged = result.judgement
@@ -84,7 +87,7 @@ def _kills(folder: Path, kills: int, seed: int) -> list[Outcome]:
 
 def _three_brokers(folder: Path, wanted: list[str]) -> list[Outcome]:
     home = folder / "three"
-    cluster, minio = KafkaCluster(home / "kafka", 3, heap="384m", **RACKS), MinioServer(home / "minio")
+    cluster, minio = zoned_cluster(home / "kafka"), MinioServer(home / "minio")
     outcomes = []
     if "follower" in wanted:
 

@@ -12,18 +12,24 @@ from tests.servers.kafka import KafkaCluster
 from tests.servers.minio import MinioServer
 
 TOPIC = "zoned"
-RACKS = {
-    "properties": {"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"},
-    "broker_properties": lambda node_id: {"broker.rack": f"zone-{node_id}"},
-}
-"""Options of a cluster in which every broker is a zone of its own."""
+
+
+def zoned_cluster(folder: Path) -> KafkaCluster:
+    """Three brokers, each a zone of its own, that let consumers read from followers; not started."""
+    return KafkaCluster(
+        folder,
+        3,
+        heap="384m",
+        properties={"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"},
+        broker_properties=lambda node_id: {"broker.rack": f"zone-{node_id}"},
+    )
 
 
 def run_follower_fetch(cluster: KafkaCluster, minio: MinioServer, folder: Path) -> dict[int, int]:
     """Bytes that the worker received from each broker; AssertionError unless nearly all came from the follower.
 
     Args:
-        cluster: of three brokers, made with :data:`RACKS`.
+        cluster: made by :func:`zoned_cluster`.
         minio: a store.
         folder: for the lab.
     """

@@ -7,8 +7,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import NewTopic
 
 from mirror.core.coverage import PartitionCoverage
+from tests.fault.known_load import KnownLoad
 from tests.fault.worker_check import judge
-from tests.fault.worker_lab import KnownLoad, WorkerLab, wait_until
+from tests.fault.worker_lab import WorkerLab, wait_until
 from tests.servers.kafka import KafkaCluster
 from tests.servers.minio import MinioServer
 
