@@ -1,7 +1,8 @@
 """``mirror worker``: finds the runner by its entry point, because the command line must not know Faust."""
 
+import signal
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 import click
 
@@ -29,9 +30,15 @@ def command(cli: CliContext) -> int:
 
     Workers with the same [worker] id share the partitions. SIGTERM and Ctrl-C write what is buffered, then stop.
     """
+    signal.signal(signal.SIGTERM, _end_before_the_start)  # Faust puts its own handler in place once it runs
     config = cli.config()
     setup_logging(config.worker.log_format, cli.log_level or config.worker.log_level)
     return load_runner()(config)
+
+
+def _end_before_the_start(_number: int, _frame: object) -> NoReturn:
+    """Nothing is buffered yet: ending at once is a clean end."""
+    raise SystemExit(0)
 
 
 def load_runner() -> Runner:

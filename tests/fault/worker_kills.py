@@ -117,6 +117,7 @@ class KillMatrix:
         return self._start_again(worker)
 
     def _term(self, worker: WorkerProcess) -> str:
+        worker.wait_running()  # before that it has nothing to drain, and dies of the signal like any other process
         worker.terminate()
         begun = time.monotonic()
         code = worker.wait_exit(45)

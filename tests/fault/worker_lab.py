@@ -105,6 +105,15 @@ class WorkerProcess(ServerProcess):
 
         wait_until(ready, lambda: f"{self.name}: {self.get('/readyz')}\n{self.log_tail()}", timeout_s)
 
+    def wait_running(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Return when it answers HTTP requests: it is past its preparations."""
+
+        def running() -> bool:
+            self.require_alive()
+            return self.get("/healthz")[0] in (200, 503)
+
+        wait_until(running, lambda: f"{self.name} does not answer\n{self.log_tail()}", timeout_s)
+
     def rss_bytes(self) -> int:
         """Resident memory now."""
         with open(f"/proc/{self.pid}/statm") as statm:
