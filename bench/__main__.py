@@ -45,10 +45,11 @@ def main() -> int:
         "quick": options.quick,
         "command": "python -m bench " + " ".join(sys.argv[1:]),
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
     is_full = arguments.output == REPOSITORY_ROOT
     json_path = arguments.output / ("bench/results.json" if is_full else "results.json")
     page_path = arguments.output / ("docs/benchmarks.md" if is_full else "benchmarks.md")
+    for path in (json_path, page_path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     json_path.write_text(results_json(results, machine, run))
     page_path.write_text(results_markdown(results, machine, run))
     print(results_markdown(results, machine, run).partition("## Method")[0])
