@@ -127,7 +127,6 @@ class WorkerProcess:
         self.writer = secrets.token_hex(6)
         self._topics = internal_topics(config.worker.id)
         self._rules = config.worker.topic_filter(own_topics=frozenset(self._topics.values()))
-        self._known_topics: set[str] = set()
 
     async def prepare(self) -> None:
         """Reach store and cluster, with patience for what passes, and put the parts together.
@@ -316,10 +315,8 @@ class WorkerProcess:
             log.error("topics of the mirror itself are gone: they are created anew, backup goes on")
             await self._restore_own_topics()
         mine = {tp.topic for tp in self.pipeline.owned if tp.partition == 0}
-        gone = {name for name in self._known_topics if name not in topics}
-        self._known_topics = (self._known_topics | set(selected)) - gone
-        if mine or gone:
-            await self.recorder.record([topics[name] for name in sorted(mine) if name in topics], gone=gone)
+        if topics:
+            await self.recorder.record([topics[name] for name in sorted(mine) if name in topics], present=topics)
 
     async def _roll_up(self) -> None:
         sealed = TP(self._topics["sealed"], 0)

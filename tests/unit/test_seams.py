@@ -98,7 +98,16 @@ OVERRIDES = [
     (transport.InternalFetcher, aiokafka.consumer.fetcher.Fetcher),
     (assignor.MirrorAssignor, PartitionAssignor),
 ]
-OURS = {"_watch", "_seek_internal", "_nothing", "_own_records", "mark_durable", "_without_sources", "_merge", "is_source"}
+OURS = {
+    "_watch",
+    "_seek_internal",
+    "_nothing",
+    "_own_records",
+    "mark_durable",
+    "_without_sources",
+    "_merge",
+    "is_source",
+}
 
 
 @pytest.mark.parametrize(("ours", "theirs"), OVERRIDES, ids=lambda value: value.__name__)

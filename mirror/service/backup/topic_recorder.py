@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Collection
 
 import msgspec
 
@@ -32,22 +33,24 @@ class TopicRecorder:
         self.configs: dict[str, dict[str, str]] = {}
         """Effective configs of the topics that were looked at last."""
 
-    async def record(self, topics: list[TopicDescription], *, gone: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-        """Look at these topics, and mark the captures of ``gone`` names as deleted. Failures are logged, and tried again next time.
+    async def record(self, topics: list[TopicDescription], *, present: Collection[str]) -> None:
+        """Look at these topics, and mark captures as deleted whose topic is gone, also if that happened while no worker ran.
+
+        Failures are logged, and tried again next time.
 
         Args:
             topics: as the cluster describes them now.
-            gone: names that the cluster has no topic of any more.
+            present: the names of all topics of the cluster.
         """
         try:
-            await self._record(topics, gone)
+            await self._record(topics, present)
             self.failing = None
         except MirrorError as error:
             if self.failing is None:
                 log.warning("topic configurations are not captured, tried again: %s", error)
             self.failing = error
 
-    async def _record(self, topics: list[TopicDescription], gone: set[str]) -> None:
+    async def _record(self, topics: list[TopicDescription], present: Collection[str]) -> None:
         if not self._loaded:
             for known in await asyncio.to_thread(self._repository.list_topics):
                 self._known[known.topic, known.topic_id] = known
@@ -63,7 +66,7 @@ class TopicRecorder:
         names = {topic.name for topic in topics}
         for (name, topic_id), known in list(self._known.items()):
             replaced = name in names and (name, topic_id) not in current
-            if (name in gone or replaced) and not known.deleted:
+            if (name not in present or replaced) and not known.deleted:
                 await self._put(msgspec.structs.replace(known, deleted=True, captured_at_ms=_now_ms()))
 
     async def _capture(self, topic: TopicDescription, configs: dict[str, str]) -> None:
