@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 __all__ = ["SETTINGS", "read_all"]
 
-# The best that was found here; the defaults of librdkafka are slower or equal.
+# Chosen for throughput by what each setting does: not searched for, and not compared with the defaults.
 SETTINGS: dict[str, Any] = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
