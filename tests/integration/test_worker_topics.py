@@ -87,6 +87,24 @@ def test_new_topics_added_partitions_and_deleted_topics(lab: WorkerLab) -> None:
     judge(lab, {"first": 4, "second": 2})
 
 
+def test_a_topic_that_is_deleted_while_no_worker_runs_is_marked_by_the_next_one(lab: WorkerLab) -> None:
+    """Its capture says so: a restore must know that the name may belong to another topic by now."""
+    lab.make_topic("fleeting")
+    lab.make_topic("staying")
+    produce(lab, "fleeting", 5)
+    worker = lab.worker()
+    lab.wait_durable({"fleeting": 1})
+    wait_until(lambda: {t.topic for t in lab.repository.list_topics()} == {"fleeting", "staying"}, "captured", 20)
+    worker.terminate()
+    assert worker.wait_exit(20) == 0
+    lab.delete_topic("fleeting")
+    worker.start()
+    worker.wait_ready()
+    wait_until(
+        lambda: {t.topic for t in lab.repository.list_topics() if t.deleted} == {"fleeting"}, worker.log_tail, 20
+    )
+
+
 def test_a_topic_deleted_and_created_anew_has_two_incarnations(lab: WorkerLab) -> None:
     """The old one ends where it ended, the new one begins at its own start; neither is spliced to the other."""
     lab.make_topic("phoenix", 2)
