@@ -117,9 +117,12 @@ class SourceTroubles:
             if end.leader_epoch >= 0 and end.next_offset < source.position:
                 self._tell_fork(source, end.leader_epoch, end.next_offset)
                 return
-        if inside:
-            # The leader no longer remembers that epoch (its records are gone), or the log has moved on: the position itself is sound.
-            source.check_epoch = False
+            # A leader that never heard of our epoch, and is not of a later one, has another log: never go on in silence.
+            is_older = end.leader_epoch < 0 and (leader is None or leader.leader_epoch < source.leader_epoch)
+            inside = inside and not is_older
+            # One of a later epoch no longer remembers ours (its records are gone).
+            source.check_epoch = end.leader_epoch >= 0
+        if inside:  # the log has moved on since: the position is sound
             source.waiting_for_owner = False
             self._on_wake()
             return

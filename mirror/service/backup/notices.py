@@ -81,10 +81,11 @@ class NoticeHandler:
             self._seek_to_buffer(tp)
             return
         log.error(
-            "%s: position %d is beyond the end of the log (%d) and no leader epoch tells why: the log was truncated or replaced; this "
-            "partition waits, tried again in a minute",
+            "%s: position %d is not of the log that is there now (%d to %d), and no leader epoch tells why: it was truncated or replaced; "
+            "this partition waits, tried again in a minute",
             tp,
             notice.position,
+            notice.log_start_offset,
             notice.high_watermark,
         )
         asyncio.get_running_loop().call_later(_TRY_AGAIN_SECONDS, self._try_again, tp, notice.assignment_epoch)
