@@ -36,6 +36,8 @@ def run_unclean_election(cluster: KafkaCluster, minio: MinioServer, folder: Path
         follower.kill()
         time.sleep(4.0)  # until it is out of the in-sync replicas
         _write(lab, 500)
+        # Before the follower has left the in-sync replicas nobody may read these, and its election would be a clean one.
+        wait_until(lambda: lab.ends(TOPIC, 1)[0] == 1500, "the leader alone is in sync", 60, 0.5)
         lab.wait_durable({TOPIC: 1})
         leader.kill()
         follower.start(wait=False)
