@@ -25,12 +25,14 @@ from mirror.core.restore_plan import (
 )
 from mirror.errors import ClusterError, RefusedError
 from mirror.kafka.client import MirrorClient
-from mirror.kafka.cluster import log_offsets
+from mirror.kafka.cluster import describe_cluster, log_offsets
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.leaders import Leaders
 from mirror.kafka.wire.fetch import READ_UNCOMMITTED, FetchPartition, FetchRequest, fetch
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.service.reading import ClippedBatch, LoadedRun, ReadTask, load_task
+from mirror.service.restore.equality import holds_the_same
+from mirror.service.verify_fetch import SourceReader
 from mirror.storage.repository import Repository
 
 __all__ = ["PartitionRest", "compare_with_target", "rest_of"]
@@ -94,11 +96,28 @@ async def compare_with_target(
             partitions.append(done)
         state: TopicState = topic.state
         if state is TopicState.FILLED:
-            if any(p.done_records != p.records for p in partitions):
+            # Without the mark of a restore nothing is taken for granted: another topic may have as many records, and the same last one.
+            if any(p.done_records != p.records for p in partitions) or not await _is_equal(
+                repository, client, topic, logs
+            ):
                 raise _not_empty(topic, target.alias)
             state = TopicState.COMPLETE
         topics.append(replace(topic, partitions=tuple(partitions), state=state))
     return replace(plan, topics=tuple(topics)), rests
+
+
+async def _is_equal(repository: Repository, client: MirrorClient, topic: TopicPlan, logs: list[int]) -> bool:
+    topic_id = (await describe_cluster(client, [topic.target_topic])).topics[topic.target_topic].topic_id
+    reader = SourceReader(client)
+    for partition in topic.partitions:
+        log_end = logs[partition.partition]
+        if not log_end:
+            continue
+        target = TopicPartition(topic.target_topic, partition.partition)
+        coverage = partition.coverage
+        if coverage is None or not await holds_the_same(repository, coverage, reader, target, topic_id, log_end):
+            return False
+    return True
 
 
 def _refuse_other_counts(topic: TopicPlan, logs: list[int], alias: str) -> None:
