@@ -90,7 +90,7 @@ class Gauges:
         metrics.durable_offset.labels(*labels).set(durable)
         if source.watermarks is not None:
             metrics.lag_offsets.labels(*labels).set(max(0, source.watermarks.last_stable_offset - durable))
-        blocked_ms = now_ms - source.open_since_ms if source.open_since_ms else 0
+        blocked_ms = now_ms - pipeline.blocked_since_ms.get(tp, now_ms)
         metrics.blocked_seconds.labels(*labels).set(blocked_ms / 1000)
         retention_ms = int(self._recorder.configs.get(tp.topic, {}).get("retention.ms") or -1)
         if age_ms and retention_ms >= 0:

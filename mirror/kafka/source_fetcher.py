@@ -311,8 +311,6 @@ class SourceFetcher:
             last_stable_offset=answer.last_stable_offset,
         )
         source.watermarks = watermarks
-        blocked = answer.last_stable_offset < answer.high_watermark and source.position >= answer.last_stable_offset
-        source.open_since_ms = (source.open_since_ms or now_ms) if blocked else None
         if not len(answer.records):
             return
         try:

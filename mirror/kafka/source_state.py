@@ -89,7 +89,6 @@ class SourcePartition:
     watermarks: Watermarks | None = None
     queued_bytes: int = 0
     check_epoch: bool = True
-    open_since_ms: int | None = None
     waiting_since: float = 0.0
 
     def ready(self, now: float) -> bool:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.positions import PartitionId, TopicPartition, Watermarks
 from mirror.core.segment.index import StartEntry
 from mirror.core.slices import FetchSlice
 from mirror.errors import MirrorError
@@ -96,6 +96,7 @@ class BackupPipeline:
         )
         self.assignment_epoch = 0
         self.ages_ms: dict[TopicPartition, int] = {}
+        self.blocked_since_ms: dict[TopicPartition, int] = {}
         self.resolving: set[TopicPartition] = set()
         self._settings = settings
         self._tell_sealed = on_sealed
@@ -147,6 +148,7 @@ class BackupPipeline:
         for tp in lost:
             self._trackers.pop(tp, None)
             self.ages_ms.pop(tp, None)
+            self.blocked_since_ms.pop(tp, None)
         if self._assigning is not None:
             self._assigning.cancel()
         self._assigning = asyncio.create_task(self._assign(self.assignment_epoch, set(tps)), name="assign")
@@ -293,13 +295,22 @@ class BackupPipeline:
                     continue
                 durable = self.resolver.durable_offset(PartitionId(source.topic_id, tp.partition))
                 tracker = self._trackers.setdefault(tp, BehindTracker())
-                self.ages_ms[tp] = tracker.observe(source.watermarks.last_stable_offset, durable, now_ms)
+                # Up to the high watermark: what an open transaction holds back is not safe either.
+                self.ages_ms[tp] = tracker.observe(source.watermarks.high_watermark, durable, now_ms)
+                self._observe_transaction(tp, source.watermarks, source.position, now_ms)
                 buffer = self.collector.buffers.get(tp)
                 if buffer is not None:
                     buffer.observe(source.watermarks)
                     self._look_for_lost_slices(tp, source.position, buffer.expected)
             for tp in self._ahead.keys() - self.fetcher.sources.keys():
                 del self._ahead[tp]
+
+    def _observe_transaction(self, tp: TopicPartition, watermarks: Watermarks, position: int, now_ms: int) -> None:
+        """Since when an open transaction holds a partition back; a rebalance does not begin this anew."""
+        if position >= watermarks.last_stable_offset and watermarks.last_stable_offset < watermarks.high_watermark:
+            self.blocked_since_ms.setdefault(tp, now_ms)
+        else:
+            self.blocked_since_ms.pop(tp, None)
 
     def _look_for_lost_slices(self, tp: TopicPartition, fetched_until: int, collected_until: int) -> None:
         """A slice that Faust drops is found out by the next one, except the last of a log that then stands still, and one after a seek."""
