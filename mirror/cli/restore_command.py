@@ -105,10 +105,12 @@ async def _restore(
     async with RestoreSession(repository, inventory, connection, alias=target) as session:
         plan, rests = await session.plan(selection, now_ms=time.time_ns() // 1_000_000)
         if not cli.as_json:
+            for line in inventory.unreadable:
+                print_line(f"NOT READABLE, restored without what it held: {line}", color="red")
             _print_plan(plan)
         if dry_run:
             if cli.as_json:
-                emit_json({"plan": _plan_json(plan)})
+                emit_json({"plan": _plan_json(plan), "unreadable": inventory.unreadable})
             return 0
         started_s = time.monotonic()
         shown: AbstractContextManager[RestoreProgress] = restore_progress(plan, quiet=cli.as_json)
@@ -116,7 +118,8 @@ async def _restore(
             result = await session.execute(plan, rests, observer=observer, bytes_per_second=rate)
         elapsed_s = time.monotonic() - started_s
     if cli.as_json:
-        emit_json({"plan": _plan_json(plan), "result": _result_json(result, elapsed_s)})
+        shown_result = _result_json(result, elapsed_s)
+        emit_json({"plan": _plan_json(plan), "result": shown_result, "unreadable": inventory.unreadable})
     else:
         _print_result(plan, result, elapsed_s)
     return 0

@@ -246,6 +246,7 @@ def verdict(
     uncovered_topic_count: int,
     unreachable: str = "",
     newest_object_ms: int | None = None,
+    unreadable_count: int = 0,
 ) -> Verdict:
     """Judge all selected partitions of the cluster as a whole.
 
@@ -255,6 +256,7 @@ def verdict(
         uncovered_topic_count: topics that the rules leave out.
         unreachable: why the cluster could not be asked, else empty.
         newest_object_ms: when the newest object was sealed.
+        unreadable_count: objects in the repository that cannot be read: what they hold, or whether they hold anything, is not known.
     """
     covered = [p for p in partitions if p.facts.is_covered]
     ordered = worst_first(partitions)
@@ -263,6 +265,14 @@ def verdict(
     for partition in partitions:
         by_state[partition.state] = by_state.get(partition.state, 0) + 1
     word, reason, next_step = _words(partitions, covered, worst, unreachable)
+    if unreadable_count and word != "NOT PROTECTED":
+        damage = (
+            f"{unreadable_count} {'object' if unreadable_count == 1 else 'objects'} of the repository cannot be read"
+        )
+        word, reason = "AT RISK", f"{damage}; {reason}" if reason else damage
+        next_step = (
+            "`mirror verify` names them and the damaged offsets; a restore refuses until it is told --allow-missing"
+        )
     # A partition of which nothing is stored, though it holds records, is restorable to before its first record at best.
     ages = [p.recovery_point_age_ms for p in partitions if p.facts.is_covered or p.severity]
     if unreachable:

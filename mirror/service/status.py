@@ -104,6 +104,7 @@ class StatusObserver:
             uncovered_topic_count=len(uncovered),
             unreachable=unreachable,
             newest_object_ms=totals.newest_object_ms,
+            unreadable_count=totals.damaged,
         )
         prices = self._config.prices
         return StatusReport(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
-from mirror.core.keys import DAY_MS, parse_segment_key, segment_prefix
+from mirror.core.keys import DAY_MS, ROLLUP_PREFIX, parse_segment_key, segment_prefix
 from mirror.core.positions import PartitionId
 from mirror.core.rollup import RolledObject, shorten
 from mirror.errors import DamageError, MirrorError, ObjectNotFoundError
@@ -14,6 +14,7 @@ from mirror.storage.repository import Repository
 __all__ = ["RecentPace", "RepositoryObserver", "RepositoryTotals"]
 
 RECENT_MS = 5 * 60 * 1000
+_A_MINUTE_MS = 60_000
 _HOUR_MS = 60 * 60 * 1000
 _LOOK_BACK_MS = 20 * 60 * 1000
 _ROLLUPS_PER_DAY = 145
@@ -70,6 +71,7 @@ class RepositoryObserver:
         if not self._looked_at_ms:
             loaded = self.repository.load_indexes(on_progress=on_progress, on_damage=self._note_damage)
             self._objects = {entry.key: entry for entry in loaded}
+            self.repository.list_topics(on_damage=self._note_damage)
         else:
             self._add_new(now_ms)
         if len(self._objects) != before or not self._looked_at_ms:
@@ -92,7 +94,8 @@ class RepositoryObserver:
                 self._objects[info.key] = RolledObject(key=info.key, size_bytes=size_bytes, index=shorten(index))
 
     def _note_damage(self, key: str, _error: MirrorError | Exception) -> None:
-        self._damaged.add(key)
+        if not key.startswith(ROLLUP_PREFIX):  # a cache: the footers were read instead
+            self._damaged.add(key)
 
     def recent(self, now_ms: int, flush_interval_ms: int) -> dict[PartitionId, RecentPace]:
         """The pace of each partition over the last five minutes."""
@@ -124,7 +127,8 @@ class RepositoryObserver:
         newest = max((entry.index.sealed_at_ms for entry in self._objects.values()), default=None)
         day = [entry.index.sealed_at_ms for entry in self._sealed_since(now_ms - DAY_MS)]
         during_ms = min(DAY_MS, now_ms - min(day) + flush_interval_ms) if day else 0
-        writers = {parse_segment_key(entry.key).writer for entry in self._sealed_since(now_ms - 2 * RECENT_MS)}
+        pace_ms = max(_A_MINUTE_MS, 3 * flush_interval_ms)  # a worker that was stopped puts nothing any more
+        writers = {parse_segment_key(entry.key).writer for entry in self._sealed_since(now_ms - pace_ms)}
         return RepositoryTotals(
             objects=len(self._objects),
             stored_bytes=sum(entry.size_bytes for entry in self._objects.values()),

@@ -237,28 +237,42 @@ class Repository:
         key = format_topic_key(TopicKey(topic.topic, topic.topic_id, topic.captured_at_ms))
         self.store.put(key, encode_checked(topic))
 
-    def list_topics(self) -> list[TopicObject]:
+    def list_topics(self, *, on_damage: Callable[[str, Exception], None] | None = None) -> list[TopicObject]:
         """The newest capture of every incarnation of every topic.
+
+        Args:
+            on_damage: called with the key and the error of an object that cannot be read; without it the error is raised.
 
         Raises:
             DamageError: a topic object is not what was written.
         """
         newest: dict[tuple[str, str], TopicKey] = {}
         for info in self.store.list(TOPICS_PREFIX):
-            key = parse_topic_key(info.key)
+            key = _parsed(parse_topic_key, info.key, info.key, on_damage)
+            if key is None:
+                continue
             known = newest.get((key.topic, key.topic_id))
             if known is None or known.captured_at_ms < key.captured_at_ms:
                 newest[(key.topic, key.topic_id)] = key
 
-        def read(key: TopicKey) -> TopicObject:
+        def read(key: TopicKey) -> TopicObject | None:
             name = format_topic_key(key)
-            topic = decode_checked(TopicObject, self.store.get(name), name)
-            if (topic.topic, topic.topic_id, topic.captured_at_ms) != key:
-                raise DamageError(f"{name}: holds another topic's object: objects were swapped")
-            return topic
+            try:
+                return self._read_topic(name, key)
+            except DamageError as error:
+                if on_damage is None:
+                    raise
+                on_damage(name, error)
+                return None
 
         with ThreadPoolExecutor(_READERS, thread_name_prefix="topics") as pool:
-            return list(pool.map(read, newest.values()))
+            return [topic for topic in pool.map(read, newest.values()) if topic is not None]
+
+    def _read_topic(self, name: str, key: TopicKey) -> TopicObject:
+        topic = decode_checked(TopicObject, self.store.get(name), name)
+        if (topic.topic, topic.topic_id, topic.captured_at_ms) != key:
+            raise DamageError(f"{name}: holds another topic's object: objects were swapped")
+        return topic
 
 
 def _parsed(

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
+from mirror.core.keys import ROLLUP_PREFIX
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.restore_plan import RestorePlan, plan_restore
 from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.segment.index import TopicObject
-from mirror.errors import NoMatchError
+from mirror.errors import DamageError, NoMatchError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.connection import ClusterConnection
@@ -23,10 +24,24 @@ __all__ = ["Inventory", "RestoreSession", "read_inventory"]
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a repository holds, as a restore needs it."""
+    """What a repository holds, as a restore needs it; ``unreadable`` says of each object that cannot be read what is wrong."""
 
     coverages: dict[PartitionId, PartitionCoverage]
     topics: list[TopicObject]
+    unreadable: list[str]
+
+    def require_readable(self, *, allow_missing: bool) -> None:
+        """What an unreadable object held is not known, not even whether it was the newest of a partition: a person decides.
+
+        Raises:
+            DamageError: there is one, and nobody allowed it.
+        """
+        if self.unreadable and not allow_missing:
+            listed = "\n  ".join(self.unreadable[:10])
+            raise DamageError(
+                f"{len(self.unreadable)} objects of the repository cannot be read, so nobody knows what is missing:\n  {listed}",
+                hint="`mirror verify` says more; --allow-missing restores all that can be read, without what they held",
+            )
 
 
 def read_inventory(repository: Repository, *, on_progress: Callable[[int], None] | None = None) -> Inventory:
@@ -37,11 +52,17 @@ def read_inventory(repository: Repository, *, on_progress: Callable[[int], None]
         on_progress: told how many objects are known.
 
     Raises:
-        DamageError: an index cannot be read.
         UnreachableError, AccessError, StoreError.
     """
-    objects = repository.load_indexes(on_progress=on_progress)
-    return Inventory(build_coverage((entry.key, entry.index) for entry in objects), repository.list_topics())
+    unreadable: list[str] = []
+
+    def note(key: str, error: Exception) -> None:
+        if not key.startswith(ROLLUP_PREFIX):  # a cache: the footers were read instead
+            unreadable.append(str(error) if key in str(error) else f"{key}: {error}")
+
+    objects = repository.load_indexes(on_progress=on_progress, on_damage=note)
+    coverages = build_coverage((entry.key, entry.index) for entry in objects)
+    return Inventory(coverages, repository.list_topics(on_damage=note), unreadable)
 
 
 class RestoreSession:
@@ -82,6 +103,7 @@ class RestoreSession:
         """
         assert self._client is not None
         inventory = self._inventory
+        inventory.require_readable(allow_missing=selection.allow_missing)
         chosen = choose_incarnations(selection, inventory.coverages, inventory.topics)
         if not chosen:
             raise NoMatchError(
