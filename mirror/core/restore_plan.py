@@ -287,11 +287,15 @@ def _plan_topic(
         default_configs=target.default_configs,
         now_ms=now_ms,
     )
+    state = _state_of(target_name, target, present, count)
+    if state is TopicState.EMPTY and present and present.configs and dict(present.configs) != final:
+        there = ", ".join(f"{key}={value}" for key, value in sorted(present.configs.items()))
+        notes.append(f"the empty topic's own settings ({there}) are replaced by those of the source")
     return TopicPlan(
         topic=name,
         topic_id=topic_id,
         target_topic=target_name,
-        state=_state_of(target_name, target, present, count),
+        state=state,
         partitions=partitions,
         replication_factor=replication_factor,
         present_configs=dict(present.configs) if present else {},

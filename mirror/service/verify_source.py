@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mirror.core.compression import unpack
 from mirror.core.coverage import PartitionCoverage
-from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.positions import OffsetRange, PartitionId, TopicPartition
 from mirror.core.record_batch import BatchHeader
 from mirror.core.records import iterate_records
 from mirror.core.segment.blocks import StoredBatch, iterate_block
@@ -72,6 +72,13 @@ async def compare_with_source(
         if entry.next_offset > logs[tp].high_watermark:
             message = f"the log ends at {logs[tp].high_watermark}: it was truncated, what lies behind is only stored"
             report.notes.append(_note("source_shorter", message, entry))
+        behind = OffsetRange(max(entry.position, logs[tp].log_start_offset), logs[tp].last_stable_offset)
+        if behind.length > 0:
+            message = (
+                f"{behind.length} offsets [{behind.start_offset}, {behind.next_offset}) of the source are not stored: not yet, or the "
+                "object that held them is gone (if they stay so while a worker runs, restart it: it reads the repository anew)"
+            )
+            report.notes.append(_note("not_stored", message, entry))
         if start_offset < next_offset:
             jobs.append(_Comparison(repository, entry, tp, start_offset, next_offset))
     total = sum(job.next_offset - job.start_offset for job in jobs)
