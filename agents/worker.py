@@ -22,7 +22,7 @@ from agents.discovery import Discovery
 from agents.gauges import Gauges
 from agents.health import Health
 from agents.ledger import EventPublisher, ledger_key, row_position
-from agents.table_folder import TableFolder
+from agents.table_folder import TableFolder, hold_data_dir
 from agents.web import add_pages
 from mirror.config import Config
 from mirror.core.events import sealed_event
@@ -135,6 +135,7 @@ class WorkerProcess:
             MirrorError: what does not pass.
         """
         config = self.config
+        self._held_data_dir = hold_data_dir(config.worker.data_dir)
         connection = connection_for(config.source_cluster)
         store = store_for(config.repository(), connections=config.worker.upload_threads + 20)
         repository = await _with_patience(lambda: asyncio.to_thread(open_repository, store), "the repository")

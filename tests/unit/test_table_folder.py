@@ -1,10 +1,13 @@
 """The local copy of the table: never of another changelog, and dispensable."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from agents.table_folder import TableFolder
+from agents.table_folder import TableFolder, hold_data_dir
+from mirror.errors import ConfigError
 
 
 def test_each_incarnation_of_the_changelog_has_its_own_folder(tmp_path: Path) -> None:
@@ -32,3 +35,30 @@ def test_without_a_usable_disk_the_table_is_kept_in_memory(tmp_path: Path, caplo
     (tmp_path / "faust").write_text("in the way")
     assert TableFolder(tmp_path, "A" * 22).open() == "memory://"
     assert "kept in memory" in caplog.text
+
+
+def test_a_data_dir_belongs_to_one_worker(tmp_path: Path) -> None:
+    """A second worker on the folder is told who holds it and what to do (exit 2); once the first has ended, it may have it."""
+    hold = "import sys; from pathlib import Path; from agents.table_folder import hold_data_dir; "
+    hold += "held = hold_data_dir(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"held\n"
+        with pytest.raises(ConfigError) as refused:
+            hold_data_dir(tmp_path)
+        first.kill()
+    assert str(tmp_path) in refused.value.message
+    assert f"(process {first.pid})" in refused.value.message
+    assert "data_dir" in (refused.value.hint or "")
+    assert refused.value.exit_code == 2
+    held = hold_data_dir(tmp_path)
+    assert held is not None
+    held.close()
+
+
+def test_a_folder_that_cannot_be_used_is_not_held(tmp_path: Path) -> None:
+    """Where the table will be in memory there is nothing to share: no error here."""
+    (tmp_path / "file").write_text("in the way")
+    assert hold_data_dir(tmp_path / "file") is None
