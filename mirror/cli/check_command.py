@@ -6,6 +6,7 @@ import click
 
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, print_line
+from mirror.cli.progress import waiting
 from mirror.service.check import run_checks
 from mirror.service.check_lines import CheckLine, exit_code_of
 
@@ -26,7 +27,8 @@ def command(cli: CliContext, write_probe: bool) -> int:
     Every missing right is named, with the command that grants it. Exits 0, or with the code of the worst failure: 13 unreachable, 12
     rights, 11 another cluster's repository, 10 no repository.
     """
-    lines = asyncio.run(run_checks(cli.config(), write_probe=write_probe))
+    with waiting("the source cluster and the store", quiet=cli.as_json):
+        lines = asyncio.run(run_checks(cli.config(), write_probe=write_probe))
     code = exit_code_of(lines)
     if cli.as_json:
         emit_json({"exit_code": code, "lines": lines})

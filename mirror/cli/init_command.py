@@ -6,6 +6,7 @@ import click
 
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, print_line
+from mirror.cli.progress import waiting
 from mirror.service.init import init_repository
 
 __all__ = ["command"]
@@ -20,7 +21,8 @@ def command(cli: CliContext, alias: str) -> None:
 
     May be run again. Refuses (exit 11) a repository of another cluster.
     """
-    result = asyncio.run(init_repository(cli.config(), alias))
+    with waiting("the source cluster and the store", quiet=cli.as_json):
+        result = asyncio.run(init_repository(cli.config(), alias))
     identity = result.repository.identity
     if cli.as_json:
         emit_json(

@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, human_bytes, human_count, print_line, print_table, utc
 from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.segment.index import RunEntry
 from mirror.service.inspect import ObjectView, inspect_object, inspect_topic, list_batches
-from mirror.service.wiring import open_configured_repository
 from mirror.storage.repository import Repository
 
 __all__ = ["command"]
@@ -35,14 +35,15 @@ def command(cli: CliContext, what: str, alias: str, batches: bool) -> None:
         raise click.UsageError(f"{what!r} is neither TOPIC, TOPIC:PARTITION nor the key of an object")
     if batches and not is_key:
         raise click.UsageError("--batches goes with the key of an object")
-    repository = open_configured_repository(cli.config(), alias)
+    repository = open_for(cli, alias)
     if is_key:
         _show_object(cli, repository, inspect_object(repository, what), batches=batches)
         return
     assert match is not None
     damaged: list[str] = []
     partition = int(match[2]) if match[2] else None
-    found = inspect_topic(repository, match[1], partition, on_damage=lambda _, error: damaged.append(str(error)))
+    with waiting_for(cli, repository):
+        found = inspect_topic(repository, match[1], partition, on_damage=lambda _, error: damaged.append(str(error)))
     if cli.as_json:
         emit_json({"topic": match[1], "damaged": damaged, "partitions": [_coverage_json(entry) for entry in found]})
         return

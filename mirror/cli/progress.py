@@ -1,9 +1,10 @@
 """Progress on stderr: a bar on a terminal, otherwise a plain line every few seconds. Never on stdout."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from mirror.cli.human import human_bytes, human_count, human_duration, human_rate
@@ -11,9 +12,10 @@ from mirror.cli.human import human_bytes, human_count, human_duration, human_rat
 if TYPE_CHECKING:
     from rich import progress as rich_progress
 
-__all__ = ["Progress", "progress"]
+__all__ = ["Progress", "progress", "waiting"]
 
 _LINE_EVERY_S = 5.0
+_WAITING_AFTER_S = 2.0
 
 
 class Progress(Protocol):
@@ -61,6 +63,37 @@ def progress(
             yield lines
         finally:
             lines.write()
+
+
+@contextmanager
+def waiting(
+    what: str, *, quiet: bool = False, after_s: float = _WAITING_AFTER_S, stream: TextIO | None = None
+) -> Iterator[None]:
+    """Say in a line what is waited for, once the block has run for a while.
+
+    Args:
+        what: as in "waiting for …".
+        quiet: show nothing (with --json).
+        after_s: seconds until it is said.
+        stream: by default stderr.
+    """
+    if quiet:
+        yield
+        return
+    out = sys.stderr if stream is None else stream
+
+    def say() -> None:
+        # From another thread, in which nobody would hear of it that stderr is gone.
+        with suppress(OSError, ValueError):
+            print(f"waiting for {what} …", file=out, flush=True)
+
+    timer = threading.Timer(after_s, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _Silent:

@@ -5,9 +5,9 @@ import asyncio
 import click
 
 from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, print_line, print_table
 from mirror.service.repair import plan_table_repair, publish_repair
-from mirror.service.wiring import open_configured_repository
 
 __all__ = ["command"]
 
@@ -24,10 +24,11 @@ def command() -> None:
 def table(cli: CliContext, dry_run: bool) -> None:
     """Make the workers' table of last backed-up offsets say what the repository holds. Workers may be running."""
     config = cli.config()
-    repository = open_configured_repository(config)
-    plan = plan_table_repair(config, repository)
-    if not dry_run:
-        asyncio.run(publish_repair(config, repository, plan))
+    repository = open_for(cli)
+    with waiting_for(cli, repository, "the source cluster"):
+        plan = plan_table_repair(config, repository)
+        if not dry_run:
+            asyncio.run(publish_repair(config, repository, plan))
     rows = [
         (run.topic, run.partition, run.topic_id, run.start_offset, run.next_offset)
         for e in plan.events

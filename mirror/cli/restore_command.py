@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, human_bytes, human_count, human_duration, print_line, print_table
+from mirror.cli.progress import waiting
 from mirror.cli.restore_progress import RestoreProgress, restore_progress
 from mirror.config import Config
 from mirror.core.restore_plan import RestorePlan, TopicPlan, TopicState
@@ -19,7 +21,7 @@ from mirror.core.topic_filter import TopicFilter
 from mirror.errors import RefusedError, UsageError
 from mirror.service.restore.execute import RestoreResult
 from mirror.service.restore.run import RestoreSession, read_inventory
-from mirror.service.wiring import connection_for, open_configured_repository
+from mirror.service.wiring import connection_for
 from mirror.storage.repository import Repository
 
 __all__ = ["command"]
@@ -86,7 +88,7 @@ def command(
             f"THIS IS THE SOURCE CLUSTER: {target} has the role source",
             hint="say --target-is-source if it is meant, or name another cluster with --target",
         )
-    source = open_configured_repository(config, repository or "")
+    source = open_for(cli, repository or "", goes_on=True)
     return asyncio.run(_restore(cli, config, source, target, selection, rate, dry_run=dry_run))
 
 
@@ -100,10 +102,12 @@ async def _restore(
     *,
     dry_run: bool,
 ) -> int:
-    inventory = await asyncio.to_thread(read_inventory, repository)
+    with waiting_for(cli, repository):
+        inventory = await asyncio.to_thread(read_inventory, repository)
     connection = connection_for(config.cluster(target))
     async with RestoreSession(repository, inventory, connection, alias=target) as session:
-        plan, rests = await session.plan(selection, now_ms=time.time_ns() // 1_000_000)
+        with waiting(f"the cluster {target}", quiet=cli.as_json):
+            plan, rests = await session.plan(selection, now_ms=time.time_ns() // 1_000_000)
         if not cli.as_json:
             for line in inventory.unreadable:
                 print_line(f"NOT READABLE, restored without what it held: {line}", color="red")

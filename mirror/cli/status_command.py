@@ -1,15 +1,16 @@
 """``mirror status``."""
 
 import asyncio
+from contextlib import nullcontext
 
 import click
 
 from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, emit_json_line, print_line
 from mirror.cli.status_view import as_json, print_status
 from mirror.errors import NoMatchError
 from mirror.service.status import StatusObserver, StatusReport
-from mirror.service.wiring import open_configured_repository
 
 __all__ = ["command"]
 
@@ -34,13 +35,14 @@ def command(cli: CliContext, topics: tuple[str, ...], by_partition: bool, watch:
     Exits 0 when everything selected is within its objectives, else 6; the first line says what to do. With --watch and --json one document
     per line.
     """
-    repository = open_configured_repository(cli.config())
+    repository = open_for(cli)
     observer = StatusObserver(cli.config(), repository, topics)
 
     async def run() -> StatusReport:
         try:
             while True:
-                report = await observer.look()
+                with nullcontext() if watch else waiting_for(cli, repository, "the source cluster"):
+                    report = await observer.look()
                 if topics and not (report.partitions or report.others or report.left_out):
                     raise NoMatchError(f"no topic matches {', '.join(topics)}")
                 if not watch:

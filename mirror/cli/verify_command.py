@@ -7,13 +7,14 @@ from contextlib import contextmanager
 import click
 
 from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.opening import open_for
 from mirror.cli.output import emit_json, human_bytes, human_count, print_line, print_table
 from mirror.cli.progress import progress
 from mirror.config import Config
 from mirror.service.verify import verify_repository
 from mirror.service.verify_findings import Finding, Level, Note, VerifyReport
 from mirror.service.verify_footers import OnProgress
-from mirror.service.wiring import connection_for, open_configured_repository
+from mirror.service.wiring import connection_for
 
 __all__ = ["command"]
 
@@ -37,7 +38,7 @@ def command(cli: CliContext, topics: tuple[str, ...], alias: str, quick: bool, d
         raise click.UsageError("--quick and --deep exclude each other")
     config = cli.config()
     level: Level = "quick" if quick else "deep" if deep else "checksums"
-    repository = open_configured_repository(config, alias)
+    repository = open_for(cli, alias, goes_on=True)
     with _shown(cli) as on_progress:
         report, coverage = verify_repository(repository, level=level, topics=topics or None, on_progress=on_progress)
     if topics:

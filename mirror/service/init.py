@@ -8,7 +8,7 @@ from mirror.config import Config
 from mirror.errors import RepositoryNotFoundError
 from mirror.kafka.client import open_client
 from mirror.kafka.cluster import describe_cluster
-from mirror.service.wiring import COMMAND_PATIENCE, connection_for, store_for
+from mirror.service.wiring import PERSON_ANSWER_SECONDS, PERSON_PATIENCE, connection_for, store_for
 from mirror.storage.administration import admin_of
 from mirror.storage.repository import Repository, create_repository, open_repository
 from mirror.storage.retrying import RetryingStore
@@ -36,7 +36,7 @@ async def init_repository(config: Config, alias: str = "") -> InitResult:
     async with await open_client(connection_for(config.source_cluster)) as client:
         cluster_id = (await describe_cluster(client, ())).cluster_id
     chosen = config.repository(alias or None)
-    store = RetryingStore(store_for(chosen), COMMAND_PATIENCE)
+    store = RetryingStore(store_for(chosen, answer_seconds=PERSON_ANSWER_SECONDS), PERSON_PATIENCE)
     place = admin_of(store)
     made_place = not place.exists()
     if made_place:

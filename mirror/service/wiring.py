@@ -10,9 +10,22 @@ from mirror.storage.opening import open_store
 from mirror.storage.repository import Repository, open_repository
 from mirror.storage.retrying import RetryingStore, RetryPolicy
 
-__all__ = ["COMMAND_PATIENCE", "connection_for", "internal_topics", "open_configured_repository", "store_for"]
+__all__ = [
+    "COMMAND_PATIENCE",
+    "PERSON_ANSWER_SECONDS",
+    "PERSON_PATIENCE",
+    "connection_for",
+    "internal_topics",
+    "open_configured_repository",
+    "store_for",
+]
 
 COMMAND_PATIENCE = RetryPolicy(deadline_seconds=20.0)
+
+# Somebody waits for the answer: a store that does not give any is told after two attempts, within 17 s. A long transfer does not
+# end for it: the seconds are those without a byte.
+PERSON_PATIENCE = RetryPolicy(deadline_seconds=10.0)
+PERSON_ANSWER_SECONDS = 8.0
 
 
 def connection_for(cluster: ClusterConfig) -> ClusterConnection:
@@ -63,8 +76,13 @@ def _sasl(cluster: ClusterConfig) -> Sasl | None:
     )
 
 
-def store_for(repository: RepositoryConfig, *, connections: int = 32) -> ObjectStore:
-    """The store of a configured repository, without patience.
+def store_for(repository: RepositoryConfig, *, connections: int = 32, answer_seconds: float = 60.0) -> ObjectStore:
+    """The store of a configured repository, without retries.
+
+    Args:
+        repository: its settings.
+        connections: at most so many requests at once.
+        answer_seconds: patience for an answer, and between its bytes.
 
     Raises:
         ConfigError: the address or the credentials cannot be.
@@ -83,20 +101,27 @@ def store_for(repository: RepositoryConfig, *, connections: int = 32) -> ObjectS
         session_token=reveal(repository.session_token),
         ca_file=str(repository.ca_file) if repository.ca_file else None,
         connections=connections,
+        answer_seconds=answer_seconds,
     )
 
 
-def open_configured_repository(config: Config, alias: str = "") -> Repository:
-    """Open a repository for a command, with the patience of a person: passing errors are retried for 20 s.
+def open_configured_repository(config: Config, alias: str = "", *, goes_on: bool = False) -> Repository:
+    """Open a repository for a command. A store that gives no answer at all is told within 17 s.
 
     Args:
         config: the configuration.
         alias: of ``[repositories]``; empty means the worker's.
+        goes_on: a long work follows, which outlives a store that stalls for a minute: after opening it has the patience for that.
 
     Raises:
         RepositoryNotFoundError, AccessError, UnreachableError, UnsupportedFormatError.
     """
-    return open_repository(RetryingStore(store_for(config.repository(alias or None)), COMMAND_PATIENCE))
+    chosen = config.repository(alias or None)
+    opened = open_repository(RetryingStore(store_for(chosen, answer_seconds=PERSON_ANSWER_SECONDS), PERSON_PATIENCE))
+    if not goes_on:
+        return opened
+    opened.store.close()
+    return Repository(RetryingStore(store_for(chosen), COMMAND_PATIENCE), opened.identity)
 
 
 def internal_topics(worker_id: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ import crc32c
 from minio import Minio, time
 
 from mirror.errors import (
+    AccessError,
     ConfigError,
     MirrorError,
     ObjectNotFoundError,
@@ -211,8 +212,14 @@ class S3Store:
 
     def exists(self) -> bool:
         """Whether the bucket is there."""
-        with self._mapped("exists", ""):
-            return bool(self._client.bucket_exists(self._bucket))
+        try:
+            with self._mapped("exists", ""):
+                return bool(self._client.bucket_exists(self._bucket))
+        except AccessError:
+            # The answer to HEAD has no body that would tell wrong keys from a missing right; that of a listing has one.
+            with self._mapped("exists", ""):
+                self._client._execute("GET", self._bucket, query_params={"list-type": "2", "max-keys": "1"})
+            return True
 
     def create(self) -> None:
         """Make the bucket; no error when it is there and ours."""

@@ -121,7 +121,10 @@ def _by_code(code: str, message: str, status: int, operation: str, what: str, wh
         more = " (and s3:ListBucket: without it a missing object is answered like this too)" if "Get" in right else ""
         return AccessError(f"{said} — the credentials lack {right}", hint=f"grant {right}{more}")
     if code in _WRONG_KEYS:
-        return AccessError(f"{said}", hint="check the access key and the secret key (and the session token, if any)")
+        return AccessError(
+            f"{said} — the credentials are wrong",
+            hint="check the access key and the secret key (and the session token, if any)",
+        )
     if code in _EXPIRED:
         return AccessError(f"{said}", hint="the session token is too old: renew it, or use a provider that renews")
     if code in _WRONG_CLOCK:
@@ -167,7 +170,7 @@ def _transport_error(error: transport.HTTPError, where: str) -> MirrorError:
     if isinstance(error, transport.ConnectTimeoutError):
         return UnreachableError(f"{where}: no connection in time")
     if isinstance(error, transport.ReadTimeoutError) or isinstance(cause, TimeoutError):
-        return UnreachableError(f"{where}: no answer in time")
+        return UnreachableError(f"{where}: no answer in time", hint="is the store up, and not overloaded or frozen?")
     if isinstance(cause, transport.IncompleteRead):
         return UnreachableError(f"{where}: the answer broke off")
     detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause).__name__
