@@ -1,6 +1,5 @@
 """The entry point: runs the command group and turns every outcome into an exit code and a message."""
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ import click
 
 from mirror.cli.app import app
 from mirror.cli.context import CliContext
+from mirror.cli.streams import safe_streams
 from mirror.errors import MirrorError
 
 __all__ = ["main"]
@@ -23,14 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     cli = CliContext(as_json="--json" in args)
-    try:
-        outcome = _run(args, cli)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader went away; nothing can be said there. The interpreter must not try to flush again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EXIT_FAILED
-    return outcome
+    with safe_streams():
+        return _run(args, cli)
 
 
 def _run(args: list[str], cli: CliContext) -> int:
@@ -47,8 +41,6 @@ def _run(args: list[str], cli: CliContext) -> int:
         return _report(cli, "UsageError", error.format_message(), hint, _EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort) as error:
         return _interrupted(cli, error)
-    except BrokenPipeError:
-        raise
     except Exception as error:  # noqa: BLE001 the last resort: whatever it is becomes exit code 1
         return _report(cli, type(error).__name__, _unexpected(error), _debug_hint(cli), _EXIT_FAILED)
     return outcome if isinstance(outcome, int) and not isinstance(outcome, bool) else 0
@@ -76,16 +68,16 @@ def _report(cli: CliContext, kind: str, message: str, hint: str | None, exit_cod
     from mirror.config.secrets import redact  # not for --help
 
     if cli.debug:
-        click.echo(redact(traceback.format_exc().rstrip()), err=True)
+        print(redact(traceback.format_exc().rstrip()), file=sys.stderr)
     message, hint = redact(message), None if hint is None else redact(hint)
     if cli.as_json:
         from mirror.cli.output import emit_json  # not for --help
 
         emit_json({"error": {"type": kind, "message": message, "hint": hint, "exit_code": exit_code}})
         return exit_code
-    click.echo(f"error: {message}", err=True)
+    print(f"error: {message}", file=sys.stderr)
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        print(f"hint: {hint}", file=sys.stderr)
     return exit_code
 
 

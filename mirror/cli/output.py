@@ -4,15 +4,16 @@ Nothing here reads ``[…]`` as markup: names of topics and messages are printed
 them are made visible, because they come from other people's clusters.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-import click
 import msgspec
 
 from mirror.cli.human import human_bytes, human_count, human_duration, human_rate, utc
+from mirror.cli.streams import can_encode
 from mirror.config.secrets import MASK, Secret
 
 __all__ = [
@@ -33,12 +34,19 @@ _WIDTH_WITHOUT_TERMINAL = 100_000  # wider than any line
 
 def emit_json(value: object) -> None:
     """Print one JSON document on stdout: dicts, dataclasses and msgspec structs; a Secret becomes its mask."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=2).decode())
+    _echo_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=2).decode())
 
 
 def emit_json_line(value: object) -> None:
     """Print one JSON document in one line, for streams of them (``status --watch --json``)."""
-    click.echo(msgspec.json.encode(value, enc_hook=_plain).decode())
+    _echo_json(msgspec.json.encode(value, enc_hook=_plain).decode())
+
+
+def _echo_json(text: str) -> None:
+    """Signs that stdout cannot show are escaped, which JSON reads back as they were."""
+    if not can_encode(text):
+        text = "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text)
+    print(text, flush=True)
 
 
 def print_line(text: str = "", *, bold: bool = False, color: str | None = None, err: bool = False) -> None:

@@ -9,6 +9,7 @@ from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, emit_json_line, print_line
 from mirror.cli.status_view import as_json, print_status
+from mirror.cli.streams import reader_is_gone
 from mirror.errors import NoMatchError
 from mirror.service.status import StatusObserver, StatusReport
 
@@ -53,6 +54,8 @@ def command(cli: CliContext, topics: tuple[str, ...], by_partition: bool, watch:
                     click.clear()
                     print_status(report, by_partition=by_partition)
                     print_line(f"again every {every_s:g} s, Ctrl-C ends", color="bright_black")
+                if reader_is_gone():
+                    return report
                 await asyncio.sleep(every_s)
         finally:
             await observer.close()
@@ -63,6 +66,8 @@ def command(cli: CliContext, topics: tuple[str, ...], by_partition: bool, watch:
         if watch:  # that is how a watch ends
             return 0
         raise
+    if watch:
+        return 0
     if cli.as_json:
         emit_json(as_json(report))
     else:
