@@ -1,8 +1,12 @@
 """The entry point: runs the command group and turns every outcome into an exit code and a message."""
 
+import shlex
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -23,8 +27,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     cli = CliContext(as_json="--json" in args)
-    with safe_streams():
+    with safe_streams(), _sigterm_as_ctrl_c():
         return _run(args, cli)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Somebody who stops a command by SIGTERM means the same as by Ctrl-C. (A worker has a handler of its own.)"""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(args: list[str], cli: CliContext) -> int:
@@ -40,17 +57,19 @@ def _run(args: list[str], cli: CliContext) -> int:
         hint = f"{context.command_path} --help" if context is not None else None
         return _report(cli, "UsageError", error.format_message(), hint, _EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort) as error:
-        return _interrupted(cli, error)
+        return _interrupted(args, cli, error)
     except Exception as error:  # noqa: BLE001 the last resort: whatever it is becomes exit code 1
         return _report(cli, type(error).__name__, _unexpected(error), _debug_hint(cli), _EXIT_FAILED)
     return outcome if isinstance(outcome, int) and not isinstance(outcome, bool) else 0
 
 
-def _interrupted(cli: CliContext, error: BaseException) -> int:
+def _interrupted(args: list[str], cli: CliContext, error: BaseException) -> int:
     """click turns both Ctrl-C and a «no» (or the end of input) at a question into Abort."""
     by_signal = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
     if by_signal:
-        return _report(cli, "InterruptedByUserError", "interrupted", "the same command resumes it", _EXIT_INTERRUPTED)
+        again = f"`{shlex.join(['mirror', *args])}`"
+        hint = f"the same command resumes it: {again}" if cli.command == "restore" else None
+        return _report(cli, "InterruptedByUserError", "interrupted", hint, _EXIT_INTERRUPTED)
     return _report(cli, "RefusedError", "not confirmed; nothing was changed", None, _EXIT_REFUSED)
 
 

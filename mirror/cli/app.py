@@ -95,6 +95,7 @@ def app(context: click.Context, config_path: Path | None, as_json: bool, log_lev
     cli.as_json = cli.as_json or as_json
     cli.log_level = log_level
     cli.debug = debug
+    cli.command = context.invoked_subcommand
     if context.invoked_subcommand is not None:
         from mirror.cli.logs import setup_logging  # not for --help
 

@@ -24,6 +24,7 @@ class CliContext:
     as_json: bool = False
     log_level: str | None = None
     debug: bool = False
+    command: str | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     _config: "Config | None" = field(default=None, repr=False)
 

@@ -1,7 +1,9 @@
 """Every outcome of a command becomes one exit code and one message, for people on stderr, for programs on stdout."""
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import pytest
 
 from mirror import errors
 from mirror.cli import app as app_module
+from mirror.cli import restore_command
 from mirror.cli.__main__ import main
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.config import Secret
@@ -183,3 +186,32 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """--version prints the version."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("mirror, version ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_as_ctrl_c(number: int, install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    """SIGTERM too is exit 130 with a message, also in the middle of asyncio; the handler is put back afterwards."""
+
+    async def work() -> None:
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(10)
+
+    before = signal.getsignal(signal.SIGTERM)
+    install(lambda: asyncio.run(work()))
+    assert main(["try"]) == 130
+    assert capsys.readouterr().err.lstrip() == "error: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interrupted_restore_names_the_command_that_resumes_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """With all its options, ready to paste."""
+    config = tmp_path / "mirror.toml"
+    config.write_text(
+        '[clusters.standby]\nrole = "target"\nbootstrap_servers = ["h:1"]\n[repositories.m]\nurl = "file:///x"\n'
+    )
+    monkeypatch.setattr(restore_command, "open_for", lambda *args, **options: signal.raise_signal(signal.SIGTERM))
+    assert main(["--config", str(config), "restore", "--target", "standby", "--topic", "a*"]) == 130
+    resumes = f"`mirror --config {config} restore --target standby --topic 'a*'`"
+    assert capsys.readouterr().err.lstrip() == f"error: interrupted\nhint: the same command resumes it: {resumes}\n"
