@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from aiokafka import errors as aiokafka_errors
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -67,11 +67,26 @@ class MirrorClient(AIOKafkaClient):
             await self.force_metadata_update()
 
     async def any_broker(self) -> int:
-        """A broker to ask things that every broker knows."""
-        node_id = self.get_random_node()
-        if node_id is None:
-            raise UnreachableError(f"no broker of {self._bootstrap_servers} is known")
-        return int(node_id)
+        """A broker to ask things that every broker knows: one that we are connected to, else the first that lets us connect.
+
+        Raises:
+            UnreachableError: none does.
+        """
+        node_ids: list[int] = [broker.nodeId for broker in self.cluster.brokers()]
+        random.shuffle(node_ids)
+        # The list keeps dead brokers until the next look at the metadata. Connecting to a host that is gone lasts for the whole
+        # request timeout, so what is open already goes first.
+        for node_id in sorted(node_ids, key=lambda node_id: not self._is_open(node_id)):
+            if await self._get_conn(node_id) is not None:
+                return int(node_id)
+        raise UnreachableError(
+            f"none of the brokers {sorted(node_ids)} of {self._bootstrap_servers} answers",
+            hint="check that the brokers are up and reachable from here",
+        )
+
+    def _is_open(self, node_id: int) -> bool:
+        connection = self._conns.get((node_id, ConnectionGroup.DEFAULT))
+        return connection is not None and bool(connection.connected())
 
     async def api_versions(self, node_id: int) -> dict[int, tuple[int, int]]:
         """The APIs that a broker speaks: by API number the least and the largest version.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from aiokafka.client import AIOKafkaClient
+from aiokafka.structs import BrokerMetadata
 
 from mirror.core.positions import TopicPartition
 from mirror.errors import TopicNotFoundError, UnreachableError
@@ -60,6 +61,32 @@ async def test_nobody_there_is_unreachable() -> None:
     with pytest.raises(UnreachableError, match=server) as caught:
         await open_client(ClusterConnection(bootstrap_servers=(server,)))
     assert caught.value.hint
+
+
+def _list_dead_broker(client: MirrorClient) -> int:
+    """As after the death of a broker, until the next look at the metadata."""
+    client.cluster._brokers[99] = BrokerMetadata(99, "127.0.0.1", free_port(), None)
+    return 99
+
+
+async def test_a_dead_broker_is_not_asked(kafka: KafkaCluster, topic: Callable[..., str]) -> None:
+    """While a dead broker is still listed, every question that any broker can answer is answered by one that lives."""
+    name = topic()
+    async with connected(kafka.bootstrap) as client:
+        for _ in range(40):
+            dead = _list_dead_broker(client)
+            assert await client.any_broker() != dead
+            assert name in (await describe_cluster(client, [name])).topics
+
+
+async def test_no_living_broker_is_unreachable(kafka: KafkaCluster) -> None:
+    """With dead brokers only, UnreachableError names them."""
+    async with connected(kafka.bootstrap) as client:
+        dead = _list_dead_broker(client)
+        for node_id in [node_id for node_id in client.cluster._brokers if node_id != dead]:
+            del client.cluster._brokers[node_id]
+        with pytest.raises(UnreachableError, match=r"none of the brokers \[99\]"):
+            await client.any_broker()
 
 
 async def test_a_cluster_is_described(kafka: KafkaCluster, topic: Callable[..., str]) -> None:
