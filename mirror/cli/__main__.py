@@ -54,13 +54,24 @@ def _run(args: list[str], cli: CliContext) -> int:
         return _EXIT_USAGE
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        hint = f"{context.command_path} --help" if context is not None else None
+        hint = None if context is None else _dashed_name(error, context, args) or f"{context.command_path} --help"
         return _report(cli, "UsageError", error.format_message(), hint, _EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort) as error:
         return _interrupted(args, cli, error)
     except Exception as error:  # noqa: BLE001 the last resort: whatever it is becomes exit code 1
         return _report(cli, type(error).__name__, _unexpected(error), _debug_hint(cli), _EXIT_FAILED)
     return outcome if isinstance(outcome, int) and not isinstance(outcome, bool) else 0
+
+
+def _dashed_name(error: click.ClickException, context: click.Context, args: list[str]) -> str | None:
+    """How to give a name that begins with a dash, where that may be what was meant."""
+    takes_name = any(isinstance(parameter, click.Argument) for parameter in context.command.params)
+    if not (isinstance(error, click.NoSuchOption) and takes_name):
+        return None
+    name = next((arg for arg in args if arg.startswith(error.option_name) and not arg.startswith("--")), None)
+    if name is None:
+        return None
+    return f"a name that begins with a dash goes behind two dashes: {context.command_path} -- {shlex.quote(name)}"
 
 
 def _interrupted(args: list[str], cli: CliContext, error: BaseException) -> int:

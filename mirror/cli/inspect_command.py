@@ -6,11 +6,13 @@ from typing import Any
 import click
 
 from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.inspect_topics import show_topics
 from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, human_bytes, human_count, print_line, print_table, utc
 from mirror.core.coverage import CoveredRun, PartitionCoverage
+from mirror.core.keys import ROLLUP_PREFIX
 from mirror.core.segment.index import RunEntry
-from mirror.service.inspect import ObjectView, inspect_object, inspect_topic, list_batches
+from mirror.service.inspect import ObjectView, inspect_object, inspect_topic, list_batches, list_stored_topics
 from mirror.storage.repository import Repository
 
 __all__ = ["command"]
@@ -19,16 +21,23 @@ _TOPIC = re.compile(r"([A-Za-z0-9._-]{1,249})(?::(\d{1,9}))?", re.ASCII)
 
 
 @click.command(name="inspect")
-@click.argument("what", metavar="TOPIC[:PARTITION] | OBJECT_KEY")
+@click.argument("what", required=False, metavar="[TOPIC[:PARTITION] | OBJECT_KEY]")
 @click.option("--repository", "alias", default="", metavar="ALIAS", help="Another repository than the worker's.")
 @click.option("--batches", is_flag=True, help="Also list the batches of an object's runs (headers, never records).")
 @json_option
 @pass_cli
-def command(cli: CliContext, what: str, alias: str, batches: bool) -> None:
+def command(cli: CliContext, what: str | None, alias: str, batches: bool) -> None:
     """Show the coverage of a topic or partition (ranges, objects, gaps, forks, cut tails, overlap), or what an object holds.
+
+    Without a name it lists the topics that are stored. A name that begins with a dash goes behind two: `mirror inspect -- -name`.
 
     An object key is what `mirror inspect TOPIC:PARTITION` and `mirror verify` print: l0/2026-11-23/02/….seg
     """
+    if what is None:
+        if batches:
+            raise click.UsageError("--batches goes with the key of an object")
+        _list_topics(cli, open_for(cli, alias))
+        return
     is_key = "/" in what
     match = _TOPIC.fullmatch(what)
     if not is_key and match is None:
@@ -54,6 +63,21 @@ def command(cli: CliContext, what: str, alias: str, batches: bool) -> None:
     else:
         for entry in found:
             _show_partition(entry)
+
+
+def _list_topics(cli: CliContext, repository: Repository) -> None:
+    damaged: list[str] = []
+
+    def note(key: str, error: Exception) -> None:
+        if not key.startswith(ROLLUP_PREFIX):  # a cache: the footers were read instead
+            damaged.append(str(error))
+
+    with waiting_for(cli, repository):
+        found = list_stored_topics(repository, on_damage=note)
+    if not cli.as_json:
+        for message in damaged:
+            print_line(f"cannot be read, so left out here: {message}", color="red", err=True)
+    show_topics(found, repository.address, damaged, as_json=cli.as_json)
 
 
 def _show_topic(found: list[PartitionCoverage]) -> None:
@@ -86,7 +110,8 @@ def _show_topic(found: list[PartitionCoverage]) -> None:
         )
         for entry in found
     ]
-    print_table(columns, rows, title=found[0].topic, right=columns[1:])
+    optional = ("overlap", "raw", "cut tails", "runs", "position")
+    print_table(columns, rows, title=found[0].topic, right=columns[1:], fixed=columns[:1], optional=optional)
 
 
 def _show_partition(entry: PartitionCoverage) -> None:
@@ -115,7 +140,9 @@ def _show_partition(entry: PartitionCoverage) -> None:
         (cut.start_offset, ("cut tail", _range(cut), _piece(cut), _times(cut.run), cut.object_key))
         for cut in entry.cut_tails
     ]
-    print_table(("", "offsets", "what", "times", "object"), [line for _, line in sorted(lines, key=lambda x: x[0])])
+    columns = ("", "offsets", "what", "times", "object")
+    rows = [line for _, line in sorted(lines, key=lambda x: x[0])]
+    print_table(columns, rows, fixed=("", "offsets"), below=("times", "object"))
 
 
 def _show_object(cli: CliContext, repository: Repository, view: ObjectView, *, batches: bool) -> None:
@@ -149,7 +176,14 @@ def _show_object(cli: CliContext, repository: Repository, view: ObjectView, *, b
         f"as number {index.sequence}"
     )
     columns = ("topic", "partition", "offsets", "batches", "records", "fetched", "stored", "codec", "times")
-    print_table(columns, [_run_row(run) for run in index.runs], right=columns[3:7])
+    print_table(
+        columns,
+        [_run_row(run) for run in index.runs],
+        right=columns[3:7],
+        fixed=("offsets",),
+        below=("times",),
+        optional=("fetched", "batches"),
+    )
     for start in index.starts:
         print_line(f"start of {start.topic}:{start.partition} at {start.start_offset} ({start.reason})")
     for gap in index.gaps:
@@ -185,7 +219,15 @@ def _show_object(cli: CliContext, repository: Repository, view: ObjectView, *, b
             )
             for b in lines
         ]
-        print_table(header, rows, title=f"{run.topic}:{run.partition}", right=("records", "bytes", "epoch", "producer"))
+        print_table(
+            header,
+            rows,
+            title=f"{run.topic}:{run.partition}",
+            right=("records", "bytes", "epoch", "producer"),
+            fixed=("offsets", "kind", "codec", "stored"),
+            below=("base time", "max time"),
+            optional=("producer", "epoch"),
+        )
 
 
 def _run_row(run: RunEntry) -> tuple[object, ...]:

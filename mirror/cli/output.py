@@ -6,7 +6,7 @@ them are made visible, because they come from other people's clusters.
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +14,7 @@ import msgspec
 
 from mirror.cli.human import human_bytes, human_count, human_duration, human_rate, utc
 from mirror.cli.streams import can_encode
+from mirror.cli.tables import table_lines
 from mirror.config.secrets import MASK, Secret
 
 __all__ = [
@@ -28,8 +29,6 @@ __all__ = [
     "utc",
     "visible",
 ]
-
-_WIDTH_WITHOUT_TERMINAL = 100_000  # wider than any line
 
 
 def emit_json(value: object) -> None:
@@ -59,33 +58,31 @@ def print_line(text: str = "", *, bold: bool = False, color: str | None = None, 
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, right: Iterable[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    right: Iterable[str] = (),
+    fixed: Collection[str] = (),
+    below: Collection[str] = (),
+    optional: Sequence[str] = (),
 ) -> None:
-    """Print a table on stdout; ``right`` names the columns of numbers, aligned to the right.
+    """Print a table on stdout, on a terminal as narrow as that; elsewhere lines are as long as they need to be.
 
-    On a terminal long cells are folded, never cut; elsewhere lines are as long as they need to be.
+    ``right`` names the columns of numbers; for the others see :func:`mirror.cli.tables.table_lines`.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    console = _console(sys.stdout)
-    to_right = set(right)
-    table = Table(
-        box=box.SIMPLE_HEAD, title=None if title is None else Text(title), title_justify="left", pad_edge=False
+    lines = table_lines(
+        columns,
+        [[visible(str(cell)) for cell in row] for row in rows],
+        width=_console(sys.stdout).width if sys.stdout.isatty() else None,
+        right=frozenset(right),
+        fixed=fixed,
+        below=below,
+        optional=optional,
     )
-    for column in columns:
-        table.add_column(Text(column), justify="right" if column in to_right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(str(cell))) for cell in row))
-    if not console.is_terminal:
-        console.width = _WIDTH_WITHOUT_TERMINAL
-    # Rich pads every line to the full width, which a pipe does not need.
-    with console.capture() as captured:
-        console.print(table)
-    lines = captured.get().strip("\n").splitlines()
-    console.file.write("".join(f"{line.rstrip()}\n" for line in lines))
-    console.file.flush()
+    if title is not None:
+        print_line(title, bold=True)
+    print("\n".join(lines), flush=True)
 
 
 def visible(text: str) -> str:

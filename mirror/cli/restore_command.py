@@ -186,6 +186,8 @@ def _print_plan(plan: RestorePlan) -> None:
         rows,
         title=f"restore to {plan.target_alias} ({plan.target_bootstrap})",
         right=("partitions", "replicas", "records", "stored"),
+        below=("incarnation",),
+        optional=("replicas",),
     )
     for topic in plan.topics:
         for line in _remarks(plan, topic):

@@ -12,7 +12,7 @@ from mirror.service.status import StatusReport
 __all__ = ["as_json", "print_status", "verdict_line"]
 
 _COLORS = {"SAFE": "green", "AT RISK": "yellow", "NOT PROTECTED": "red"}
-_RIGHT = ("partitions", "partition", "age", "lag", "headroom", "gaps", "overlap", "raw", "stored")
+_RIGHT = ("partitions", "parts", "partition", "age", "lag", "headroom", "gaps", "overlap", "raw", "stored")
 _LEFT_OUT_SHOWN = 20
 
 
@@ -63,7 +63,7 @@ def print_status(report: StatusReport, *, by_partition: bool) -> None:
     else:
         columns = (
             "topic",
-            "partitions",
+            "parts",
             "state",
             "age",
             "lag",
@@ -76,7 +76,8 @@ def print_status(report: StatusReport, *, by_partition: bool) -> None:
         )
         rows = [_topic_row(report, topic, parts) for topic, parts in _by_topic(report.partitions)]
     if rows:
-        print_table(columns, rows, right=_RIGHT)
+        fixed = ("state", "covered")
+        print_table(columns, rows, right=_RIGHT, fixed=fixed, below=("remarks",), optional=("overlap", "raw", "gaps"))
     _print_others(report)
     _print_left_out(report)
     _print_totals(report)
@@ -89,7 +90,7 @@ def _print_others(report: StatusReport) -> None:
         for (topic, topic_id), parts in _grouped(report.others):
             raw, stored = sum(p.facts.fetched_bytes for p in parts), sum(p.facts.stored_bytes for p in parts)
             rows.append((topic, topic_id, len(parts), human_bytes(raw), human_bytes(stored)))
-        print_table(columns, rows, right=_RIGHT)
+        print_table(columns, rows, right=_RIGHT, below=("topic id",), optional=("raw",))
 
 
 def _print_left_out(report: StatusReport) -> None:

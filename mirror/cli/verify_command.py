@@ -108,7 +108,8 @@ def _print(cli: CliContext, config: Config, report: VerifyReport) -> None:
     counts = report.counts
     if report.findings:
         columns = ("finding", "topic", "partition", "offsets", "object", "what")
-        print_table(columns, [_row(finding) for finding in report.findings[:_SHOWN]])
+        rows = [_row(finding) for finding in report.findings[:_SHOWN]]
+        print_table(columns, rows, right=("partition",), fixed=("finding", "offsets"), below=("object", "what"))
         if len(report.findings) > _SHOWN:
             print_line(f"… and {len(report.findings) - _SHOWN} more: --json prints all")
     for note in report.notes[:_SHOWN]:

@@ -2,16 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mirror.core.coverage import CoveredRun, PartitionCoverage, build_coverage
 from mirror.core.record_batch import CODEC_NAMES
+from mirror.core.restore_plan import is_exact
 from mirror.core.segment.blocks import StoredBatch
 from mirror.core.segment.index import RunEntry, SegmentIndex
 from mirror.errors import NoMatchError
 from mirror.service.reading import LoadedRun
 from mirror.storage.repository import Repository
 
-__all__ = ["BatchLine", "ObjectView", "inspect_object", "inspect_topic", "list_batches"]
+__all__ = [
+    "BatchLine",
+    "ObjectView",
+    "StoredTopic",
+    "inspect_object",
+    "inspect_topic",
+    "list_batches",
+    "list_stored_topics",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +31,33 @@ class ObjectView:
     key: str
     size_bytes: int
     index: SegmentIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTopic:
+    """One incarnation of a topic, as far as it is stored.
+
+    Attributes:
+        partition_count: as captured; without a capture, those of which something is known.
+        records: of the runs that are read; an upper bound unless ``records_are_exact``.
+        lost_offsets: lost for a named reason.
+        missing_offsets: not there for no named reason.
+        min_timestamp_ms: of a record, as its batch says; None without records.
+        ranges: ``(partition, start_offset, next_offset)`` of the coverage, ascending.
+    """
+
+    topic: str
+    topic_id: str
+    partition_count: int
+    records: int
+    records_are_exact: bool
+    lost_offsets: int
+    missing_offsets: int
+    fetched_bytes: int
+    stored_bytes: int
+    min_timestamp_ms: int | None
+    max_timestamp_ms: int | None
+    ranges: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +75,47 @@ class BatchLine:
     max_timestamp_ms: int
     leader_epoch: int
     producer_id: int
+
+
+def list_stored_topics(
+    repository: Repository, *, on_damage: Callable[[str, Exception], None] | None = None
+) -> list[StoredTopic]:
+    """Every stored incarnation of every topic, by name; also those of which only the capture is stored.
+
+    Raises:
+        DamageError: an object cannot be read, and nobody takes the report.
+    """
+    loaded = repository.load_indexes(on_damage=on_damage)
+    coverage = build_coverage((entry.key, entry.index) for entry in loaded)
+    parts: dict[tuple[str, str], list[PartitionCoverage]] = {}
+    for entry in coverage.values():
+        parts.setdefault((entry.topic, entry.partition_id.topic_id), []).append(entry)
+    captured = {(c.topic, c.topic_id): c.partition_count for c in repository.list_topics(on_damage=on_damage)}
+    return [_stored_topic(name, captured.get(name, 0), parts.get(name, [])) for name in sorted({*parts, *captured})]
+
+
+def _stored_topic(name: tuple[str, str], captured_count: int, parts: list[PartitionCoverage]) -> StoredTopic:
+    pieces = [piece for entry in parts for piece in entry.runs]
+    runs = list({id(piece.run): piece.run for piece in pieces}.values())
+    reached: dict[int, int] = {id(following): piece.next_offset for e in parts for piece, following in pairwise(e.runs)}
+    return StoredTopic(
+        topic=name[0],
+        topic_id=name[1],
+        partition_count=max(captured_count, len(parts)),
+        records=sum(run.record_count for run in runs),
+        records_are_exact=all(
+            is_exact(piece, is_first=piece.start_offset != reached.get(id(piece), -1)) for piece in pieces
+        ),
+        lost_offsets=sum(gap.next_offset - gap.start_offset for entry in parts for gap in entry.gaps),
+        missing_offsets=sum(hole.length for entry in parts for hole in entry.missing),
+        fetched_bytes=sum(entry.fetched_bytes for entry in parts),
+        stored_bytes=sum(entry.stored_bytes for entry in parts),
+        min_timestamp_ms=min(
+            (r.min_base_timestamp_ms for r in runs if r.min_base_timestamp_ms is not None), default=None
+        ),
+        max_timestamp_ms=max((r.max_timestamp_ms for r in runs if r.max_timestamp_ms is not None), default=None),
+        ranges=tuple(sorted((e.partition_id.partition, e.start_offset, e.next_offset) for e in parts)),
+    )
 
 
 def inspect_topic(
