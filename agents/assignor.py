@@ -45,6 +45,11 @@ class MirrorAssignor(PartitionAssignor):
         }
         return self._merge(assigned, place(partitions, subscribed, held))
 
+    def _global_table_standby_assignments(self, assignments: Any, partitions_by_topic: Mapping[str, int]) -> Any:
+        # A changelog that somebody deleted is in no metadata until it is created anew; Faust's KeyError would end the worker.
+        changelogs = dict.fromkeys(self._table_manager.changelog_topics, 1)
+        return super()._global_table_standby_assignments(assignments, {**changelogs, **partitions_by_topic})
+
     def _without_sources(self, given: Any, metadata: Any, is_source: Any) -> Any:
         def own(assignment: Mapping[str, list[int]]) -> dict[str, list[int]]:
             return {topic: list(partitions) for topic, partitions in assignment.items() if not is_source(topic)}

@@ -77,6 +77,7 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (Conductor._update_indices, []),
     (AgentManager.update_topic_index, []),
     (PartitionAssignor._perform_assignment, ["cluster", "member_metadata"]),
+    (PartitionAssignor._global_table_standby_assignments, ["assignments", "partitions_by_topic"]),
     (PartitionAssignor._get_client_metadata, ["metadata"]),
     (PartitionAssignor._compress, ["raw"]),
     (PartitionAssignor._decompress, ["compressed"]),
