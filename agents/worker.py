@@ -145,7 +145,8 @@ class WorkerProcess:
         repository.require_cluster(view.cluster_id)
         admin = Admin(connection, client)
         replication = config.worker.internal_topic_replication or min(3, view.broker_count)
-        await self._ensure_own_topics(admin, view, replication)
+        own_topics = functools.partial(self._ensure_own_topics, admin, view, replication)
+        await _with_patience(own_topics, "the source cluster, for the mirror's own topics")
         await _with_patience(view.refresh, "the source cluster")
         sources = [name for name in sorted(view.topics) if self._rules.decide(name).selected]
         log.info(
@@ -168,7 +169,7 @@ class WorkerProcess:
             table_store=self.table_folder.open(),
             table_path=self.table_folder.path,
         )
-        self._restore_own_topics = functools.partial(self._ensure_own_topics, admin, view, replication)
+        self._restore_own_topics = own_topics
         self._assemble(repository, view, admin)
 
     async def _ensure_own_topics(self, admin: Admin, view: ClusterView, replication: int) -> None:

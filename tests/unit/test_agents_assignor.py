@@ -26,6 +26,7 @@ class _Metadata:
 
 @pytest.fixture
 async def app(tmp_path: Path) -> MirrorApp:
+    """An app that never starts."""
     raw = {
         "clusters": {"live": {"role": "source", "bootstrap_servers": ["localhost:9"]}},
         "repositories": {"here": {"url": f"file://{tmp_path}/store"}},
