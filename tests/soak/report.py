@@ -23,7 +23,7 @@ class Outcome:
 def write_report(path: Path, outcomes: Sequence[Outcome], *, seed: int, machine: str) -> None:
     """Write the page."""
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
-    kinds = Counter(step.split()[0] for outcome in outcomes for step in outcome.steps)
+    kinds = Counter(step.split()[0] for outcome in outcomes for step in outcome.steps if step.split()[0] in _MEANING)
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     lines = [
         "# Soak test",
@@ -40,7 +40,7 @@ def write_report(path: Path, outcomes: Sequence[Outcome], *, seed: int, machine:
     ]
     if kinds:
         lines += ["| ill-treatment | times |", "|---|---|"]
-        lines += [f"| {_MEANING.get(kind, kind)} | {count} |" for kind, count in kinds.most_common()]
+        lines += [f"| {_MEANING[kind]} | {count} |" for kind, count in kinds.most_common()]
         lines.append("")
     for outcome in outcomes:
         lines += [f"## {outcome.name}: {'passed' if outcome.passed else 'FAILED'}", "", outcome.summary, ""]
@@ -65,4 +65,8 @@ _MEANING = {
     "put": "worker killed between put and event (store frozen during the put)",
     "store": "store killed for 20 to 60 s",
     "kafka": "broker killed for 20 to 60 s",
+    "broker-death": "one broker of three killed (-9) under load",
+    "restore-killed": "leader killed (-9) in the middle of a restore",
+    "restore-returned": "leader killed (-9) in the middle of a restore, started again once others led",
+    "restore-frozen": "leader frozen for 15 s in the middle of a restore",
 }
