@@ -21,7 +21,7 @@ COMMANDS = {
     "verify": ("mirror.cli.verify_command", "Check coverage, checksums and CRCs of what is stored."),
     "restore": ("mirror.cli.restore_command", "Load topics into a cluster."),
     "repair": ("mirror.cli.repair_command", "Rebuild what can be rebuilt from the stored objects."),
-    "config": ("mirror.cli.config_commands", "Check or show the configuration."),
+    "config": ("mirror.cli.config_commands", "Check or show the configuration, or print a sample."),
 }
 
 EXIT_CODES = """\b

@@ -1,4 +1,4 @@
-"""``mirror config check`` and ``mirror config show``."""
+"""``mirror config check``, ``mirror config show`` and ``mirror config sample``."""
 
 import stat
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, print_line, print_table
 from mirror.config import Config
+from mirror.config.locate import sample_toml
 from mirror.config.show import file_rows, rows, secret_rows
 from mirror.errors import ConfigError
 
@@ -16,7 +17,7 @@ __all__ = ["command"]
 
 @click.group(name="config")
 def command() -> None:
-    """Check or show the configuration."""
+    """Check or show the configuration, or print a sample."""
 
 
 @command.command(name="check")
@@ -55,6 +56,12 @@ def show(cli: CliContext) -> None:
         return
     print_line(f"{config.path}")
     print_table(("setting", "value", "from"), [(row.key, _as_text(row.value), row.origin) for row in all_rows])
+
+
+@command.command(name="sample")
+def sample() -> None:
+    """Print a commented configuration with every setting there is: `mirror config sample > mirror.toml`."""
+    print(sample_toml(), end="", flush=True)
 
 
 def _as_text(value: object) -> str:

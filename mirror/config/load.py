@@ -78,7 +78,7 @@ def _aliases(raw: Mapping[str, Any], name: str) -> list[str]:
 
 def _error(problems: list[str], path: Path | None) -> ConfigError:
     place = "configuration" if path is None else str(path)
-    hint = "config/mirror.toml in the source tree explains every setting; `mirror config check` tries it again"
+    hint = "`mirror config sample` explains every setting; `mirror config check` tries it again"
     if len(problems) == 1:
         return ConfigError(f"{place}: {problems[0]}", hint=hint)
     lines = "".join(f"\n  - {problem}" for problem in problems)

@@ -3,12 +3,13 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from mirror.errors import ConfigError
 
-__all__ = ["DEFAULT_PATHS", "find_config", "read_toml"]
+__all__ = ["DEFAULT_PATHS", "find_config", "read_toml", "sample_toml"]
 
 # Tried in this order when neither --config nor MIRROR_CONFIG names one.
 DEFAULT_PATHS = (Path("mirror.toml"), Path("config/mirror.toml"), Path("/etc/mirror/mirror.toml"))
@@ -32,8 +33,13 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path:
             return candidate
     raise ConfigError(
         "no configuration file: none of " + ", ".join(str(candidate) for candidate in DEFAULT_PATHS) + " exists",
-        hint="name one with --config or MIRROR_CONFIG; config/mirror.toml in the source tree is a commented sample",
+        hint="name one with --config or MIRROR_CONFIG; `mirror config sample > mirror.toml` makes one to edit",
     )
+
+
+def sample_toml() -> str:
+    """The commented sample that comes with the library: every setting there is, at its default or as an example."""
+    return resources.files("mirror.config").joinpath("sample.toml").read_text(encoding="utf-8")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

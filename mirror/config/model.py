@@ -1,6 +1,6 @@
 """The configuration as values. Attributes carry units; the TOML names and the accepted values stand beside them.
 
-Every default is here and nowhere else. ``config/mirror.toml`` explains each setting to a person.
+Every default is here and nowhere else. ``sample.toml`` explains each setting to a person.
 """
 
 # ruff: noqa: RUF009  (setting() and table() are dataclasses.field with more metadata)

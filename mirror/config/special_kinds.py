@@ -11,7 +11,14 @@ from mirror.core.topic_filter import problem_of_glob, problem_of_regex
 
 __all__ = ["BrokerAddress", "SecretValue", "TopicGlob", "TopicRegex", "Url"]
 
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+_IP_ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}", re.ASCII)
 _BROKER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
+
+
+def _is_bucket(name: str) -> bool:
+    """Whether S3 takes the name: neither an IP address nor with two dots in a row."""
+    return bool(_BUCKET.fullmatch(name)) and ".." not in name and not _IP_ADDRESS.fullmatch(name)
 
 
 class TopicGlob(Text):
@@ -20,9 +27,15 @@ class TopicGlob(Text):
     def parse(self, raw: object, place: Place) -> str:
         """The pattern itself."""
         pattern = super().parse(raw, place)
-        if problem := problem_of_glob(pattern):
+        if problem := problem_of_glob(pattern) or _unclosed_bracket(pattern):
             raise ValueError(problem)
         return pattern
+
+
+def _unclosed_bracket(pattern: str) -> str | None:
+    """Such a bracket stands for itself, and no topic name holds one."""
+    rest = re.sub(r"\[!?+.[^\]]*\]", "", pattern)  # a closing bracket that comes first is one of the set
+    return f"the bracket {wrong[0]!r} has no counterpart" if (wrong := re.search(r"[\[\]]", rest)) else None
 
 
 class TopicRegex(Text):
@@ -90,6 +103,11 @@ class Url(Kind):
             return None if url.path.strip("/") else "it names no folder"
         if not url.hostname:
             return "it names no bucket" if url.scheme == "s3" else "it names no host"
+        if url.scheme == "s3" and ":" not in url.netloc and not _is_bucket(url.netloc):
+            return (
+                f"{url.netloc!r} is not the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit "
+                "at both ends"
+            )
         try:
             if url.port is not None and url.scheme == "s3":
                 return "an s3 URL names a bucket, not a host; the host belongs in endpoint"

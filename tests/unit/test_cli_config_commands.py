@@ -16,7 +16,7 @@ bootstrap_servers = ["a:9092"]
 security_protocol = "SASL_PLAINTEXT"
 sasl = { mechanism = "PLAIN", username = "u", password = { file = "password" } }
 [repositories.main]
-url = "s3://b"
+url = "s3://backup"
 access_key = "AKIA-plain"
 secret_key = { env = "TEST_SECRET_KEY" }
 """
@@ -39,7 +39,7 @@ def test_check_says_what_it_would_use(file: Path, capsys: pytest.CaptureFixture[
     assert main(["--config", str(file), "config", "check"]) == 0
     output = capsys.readouterr()
     assert output.out.startswith(f"OK {file}\n")
-    for part in ("eu (a:9092, SASL_PLAINTEXT)", "main (s3://b)", "tmp-*"):
+    for part in ("eu (a:9092, SASL_PLAINTEXT)", "main (s3://backup)", "tmp-*"):
         assert part in output.out
     assert output.err == "warning: clusters.eu: PLAIN over SASL_PLAINTEXT sends the secret in clear\n"
 
@@ -109,3 +109,20 @@ def test_bad_configuration_is_2_in_json(file: Path, capsys: pytest.CaptureFixtur
     error = json.loads(capsys.readouterr().out)["error"]
     assert (error["type"], error["exit_code"]) == ("ConfigError", 2)
     assert "did you mean worker?" in error["message"]
+
+
+def test_sample_is_printed_and_hints_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `config sample` prints is a configuration; whoever has none, or a wrong one, is told of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mirror.config.locate.DEFAULT_PATHS", (Path("mirror.toml"),))
+    monkeypatch.delenv("MIRROR_CONFIG", raising=False)
+    assert main(["config", "show"]) == 2
+    assert "`mirror config sample > mirror.toml`" in capsys.readouterr().err
+    assert main(["config", "sample"]) == 0
+    Path("mirror.toml").write_text(capsys.readouterr().out)
+    assert main(["config", "show"]) == 0
+    Path("mirror.toml").write_text("[worker]\nidd = 1\n")
+    assert main(["config", "show"]) == 2
+    assert "`mirror config sample`" in capsys.readouterr().err

@@ -21,7 +21,7 @@ bootstrap_servers = ["a:9092"]
 role = "target"
 bootstrap_servers = ["b:9092"]
 [repositories.main]
-url = "s3://b"
+url = "s3://backup"
 access_key = { env = "MIRROR_S3_KEY" }
 secret_key = { env = "MIRROR_S3_SECRET" }
 """)

@@ -9,6 +9,7 @@ import pytest
 
 from mirror.config import Config, load_config, parse_config
 from mirror.config.environment import key_paths
+from mirror.config.locate import sample_toml
 from mirror.config.show import rows
 from mirror.errors import ConfigError
 
@@ -77,6 +78,8 @@ WORKER, CLUSTER, REPOSITORY = "[worker]", "[clusters.prod-eu]", "[repositories.m
         ),
         (WORKER, 'topics = "orders"', "it is not a list"),
         (WORKER, 'topics = ["a b"]', "no topic name holds ' '"),
+        (WORKER, 'topics = ["or[ders"]', r"\[worker\] topics = .*the bracket '\[' has no counterpart"),
+        (WORKER, 'exclude = ["orders]"]', r"\[worker\] exclude = .*the bracket '\]' has no counterpart"),
         (WORKER, 'topics = ["a", 3]', "3: it is a number"),
         (WORKER, "topics = []", "nothing would be backed up"),
         (WORKER, 'topics_regex = ["("]', "unterminated"),
@@ -123,6 +126,11 @@ def test_bad_setting_is_named(section: str, line: str, expected: str) -> None:
         ("file://relative/x", "three slashes"),
         ("file:///", "no folder"),
         ("gs://b", "expected s3://"),
+        ("s3://My_Bucket", "'My_Bucket' is not the name of a bucket"),
+        ("s3://ab/prefix", "'ab' is not the name of a bucket"),
+        ("s3://a..b", "is not the name of a bucket"),
+        ("s3://192.168.1.1", "is not the name of a bucket"),
+        ("s3://-abc", "is not the name of a bucket"),
         ("s3://key:hunter2@b", "credentials do not belong"),
     ],
 )
@@ -175,7 +183,7 @@ def test_incomplete_login_is_refused(sasl: str, expected: str) -> None:
 )
 def test_store_settings_must_fit(keys: str, expected: str) -> None:
     """Credentials of the store are complete or absent."""
-    assert expected in refusal(GOOD.replace("file:///backup", "s3://b") + keys)
+    assert expected in refusal(GOOD.replace("file:///backup", "s3://backup") + keys)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +192,7 @@ def test_store_settings_must_fit(keys: str, expected: str) -> None:
 )
 def test_literal_secret_is_refused_and_not_repeated(value: str) -> None:
     """A secret is env or file, nothing else, and the message does not repeat what stood there."""
-    text = GOOD.replace("file:///backup", "s3://b") + f'access_key = "a"\nsecret_key = {value}'
+    text = GOOD.replace("file:///backup", "s3://backup") + f'access_key = "a"\nsecret_key = {value}'
     message = refusal(text)
     assert '{ env = "NAME" } or { file = "path" }' in message
     assert "hunter2" not in message
@@ -315,3 +323,18 @@ def test_sample_is_complete_and_true() -> None:
         key = row.key.rsplit(".", 1)[1]
         if row.origin == "default" and key not in examples:
             assert table == row.value or (key, table) == ("recovery_point", "60s"), row.key
+
+
+@pytest.mark.parametrize("glob", ["a[bc]d", "a[!b]*", "[a-z]?", "a[]]b", "[!]]"])
+def test_globs_with_brackets_are_taken(glob: str) -> None:
+    """A set of characters, also one that holds the closing bracket itself."""
+    assert load(changed(WORKER, f"topics = ['{glob}']")).worker.topics == (glob,)
+
+
+def test_there_is_one_sample_and_it_is_packaged() -> None:
+    """config/mirror.toml is the file that comes with the library, not a copy of it."""
+    packaged = SAMPLE.parents[1] / "mirror" / "config" / "sample.toml"
+    assert SAMPLE.resolve() == packaged.resolve()
+    assert sample_toml() == packaged.read_text()
+    project = tomllib.loads((SAMPLE.parents[1] / "pyproject.toml").read_text())
+    assert "config/sample.toml" in project["tool"]["setuptools"]["package-data"]["mirror"]
