@@ -28,8 +28,8 @@ def human_bytes(size_bytes: float) -> str:
 
 
 def human_rate(bytes_per_second: float) -> str:
-    """``12.3 MB/s``: rates are in decimal units, like disks and networks."""
-    return f"{bytes_per_second / 1e6:,.1f} MB/s"
+    """``12.3 MB/s``, ``20.5 kB/s``: rates are in decimal units, like disks and networks."""
+    return f"{bytes_per_second / 1e6:,.1f} MB/s" if bytes_per_second >= 1e6 else f"{bytes_per_second / 1e3:.1f} kB/s"
 
 
 def human_count(count: int) -> str:

@@ -15,8 +15,8 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 # At DEBUG these write whole requests and answers, records included: never below INFO, whatever was asked for.
 _LOGS_CONTENTS: Final = ("aiokafka", "kafka")
-# At INFO these are about themselves.
-_CHATTY: Final = ("aiokafka", "urllib3", "asyncio")
+# At INFO these are about themselves: from WARNING on, unless everything is asked for.
+_CHATTY: Final = ("faust", "mode", "aiokafka", "urllib3", "asyncio")
 
 
 def setup_logging(log_format: str, level: str, *, stream: TextIO | None = None) -> None:

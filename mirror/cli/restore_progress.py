@@ -1,9 +1,10 @@
 """How a restore goes: on a terminal a bar for the whole and one for each topic that moves, otherwise a line every few seconds."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from mirror.cli.human import human_count, human_duration, human_rate
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RestoreProgress", "restore_progress"]
 
+_FIRST_LINE_S = 2.0
 _LINE_EVERY_S = 5.0
 _BARS = 12
 _REFRESH_S = 0.2
@@ -61,9 +63,31 @@ class RestoreProgress:
 
 
 class _Lines(RestoreProgress):
+    """Lines come by the clock, so that one sees also that nothing arrives."""
+
     def __init__(self, plan: RestorePlan, out: TextIO) -> None:
         super().__init__(plan)
         self._out = out
+        self._ended = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+        self._ticker.start()
+
+    def advanced(self, topic: str, records: int, size_bytes: int) -> None:
+        self.done[topic] += records
+        self.bytes[topic] += size_bytes
+
+    def end(self) -> None:
+        """No line comes after this one."""
+        self._ended.set()
+        self._ticker.join()
+        print(self.line(), file=self._out, flush=True)
+
+    def _tick(self) -> None:
+        pause_s = _FIRST_LINE_S
+        with suppress(OSError, ValueError):  # stderr is gone
+            while not self._ended.wait(pause_s):
+                self.show()
+                pause_s = _LINE_EVERY_S
 
     def show(self) -> None:
         print(self.line(), file=self._out, flush=True)
@@ -119,7 +143,7 @@ def restore_progress(plan: RestorePlan, *, quiet: bool, stream: TextIO | None = 
         try:
             yield lines
         finally:
-            print(lines.line(), file=out, flush=True)
+            lines.end()
         return
     from rich import progress as rich_progress
     from rich.console import Console

@@ -93,6 +93,24 @@ def test_client_debug_logs_stay_off(stream: io.StringIO) -> None:
     assert "ours" in stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    "name", ["faust.transport.consumer", "mode.supervisors", "aiokafka.consumer.group_coordinator"]
+)
+def test_the_machinery_is_quiet_unless_everything_is_asked_for(name: str, stream: io.StringIO) -> None:
+    """Faust and the Kafka client from WARNING on, our own lines from INFO on; with debug all of them."""
+    setup_logging("text", "info", stream=stream)
+    for logger in (name, "agents.worker", "mirror.service"):
+        logging.getLogger(logger).info("about %s", logger)
+    logging.getLogger(name).warning("it is odd")
+    assert f"about {name}" not in stream.getvalue()
+    assert "about agents.worker" in stream.getvalue()
+    assert "about mirror.service" in stream.getvalue()
+    assert "it is odd" in stream.getvalue()
+    setup_logging("text", "debug", stream=stream)
+    logging.getLogger(name).info("about %s", name)
+    assert f"about {name}" in stream.getvalue()
+
+
 _ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.builds(object),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=3),

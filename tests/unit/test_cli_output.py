@@ -46,6 +46,7 @@ def test_human_amounts() -> None:
     """Sizes are binary, rates decimal, counts grouped."""
     assert [human_bytes(n) for n in (0, 1023, 1024, 281_018_368)] == ["0 B", "1023 B", "1.0 KiB", "268.0 MiB"]
     assert human_rate(12_345_678) == "12.3 MB/s"
+    assert human_rate(20_480) == "20.5 kB/s"
     assert human_count(1_234_567) == "1,234,567"
 
 

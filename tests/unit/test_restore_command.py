@@ -2,14 +2,19 @@
 
 import asyncio
 import io
+import time
 from typing import Any
 
 import pytest
 
 from mirror.cli.restore_command import _pairs, parse_rate
 from mirror.cli.restore_progress import RestoreProgress, restore_progress
+from mirror.core.positions import TopicPartition
+from mirror.core.reencode import ProducibleBatch
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan, TopicState
 from mirror.errors import UsageError
+from mirror.kafka.batch_producer import OFFSET_UNKNOWN
+from mirror.service.restore.loading import Loader, PartitionJob
 from mirror.service.restore.rate import RateLimit
 
 
@@ -92,3 +97,45 @@ async def test_a_rate_is_kept() -> None:
     for _ in range(10):
         await limit.wait(50_000)
     assert 0.2 <= asyncio.get_running_loop().time() - started_s < 1.5
+
+
+def test_a_slow_restore_shows_that_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal a line comes by the clock, also while nothing is acknowledged; none comes after the end."""
+    monkeypatch.setattr("mirror.cli.restore_progress._FIRST_LINE_S", 0.01)
+    monkeypatch.setattr("mirror.cli.restore_progress._LINE_EVERY_S", 0.01)
+    out = io.StringIO()
+    with restore_progress(_plan(orders=10), quiet=False, stream=out):
+        deadline_s = time.monotonic() + 5
+        while out.getvalue().count("\n") < 3 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+    shown = out.getvalue()
+    assert shown.count("restoring: 1 of 10 records, 0.0 kB/s") >= 2
+    time.sleep(0.05)
+    assert out.getvalue() == shown
+
+
+def test_a_limited_load_tells_each_batch() -> None:
+    """What is acknowledged is told while the next batch waits for its turn, not after all of them."""
+    told: list[int] = []
+
+    class Producer:
+        async def send(self, topic: str, partition: int, data: bytes) -> "asyncio.Future[int]":
+            landed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            landed.set_result(OFFSET_UNKNOWN)
+            return landed
+
+    class Rate:
+        async def wait(self, size_bytes: int) -> None:
+            told_before.append(sum(told))
+
+    async def load() -> None:
+        loader = Loader.__new__(Loader)
+        loader._rate = Rate()  # type: ignore[assignment]
+        loader._on_advance = lambda target, records, size_bytes: told.append(records)
+        parts: dict[str, Any] = {"coverage": None, "producer": Producer()}
+        job = PartitionJob(target=TopicPartition("t", 0), skip_records=0, base_offset=0, **parts)
+        await loader._send(job, [ProducibleBatch(b"x", 2, is_stored=True) for _ in range(3)])
+
+    told_before: list[int] = []
+    asyncio.run(load())
+    assert told_before == [0, 2, 4]

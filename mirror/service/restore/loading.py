@@ -175,6 +175,8 @@ class Loader:
             future = await job.producer.send(topic, partition, batch.data)
             job.in_flight.append(InFlight(future, job.base_offset + job.sent_records, batch.record_count, size_bytes))
             job.sent_records += batch.record_count
+            if self._rate is not None:
+                self._collect(job)  # the next one may have to wait for long
         self._collect(job)
 
     def _collect(self, job: PartitionJob) -> None:
