@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from mirror.config import Config, RepositoryConfig
 from mirror.errors import MirrorError, RepositoryNotFoundError
 from mirror.service.check_lines import CheckLine, failed, ok, skipped, warned
-from mirror.service.wiring import store_for
+from mirror.service.wiring import PERSON_ANSWER_SECONDS, store_for
 from mirror.storage.administration import admin_of
 from mirror.storage.object_store import ObjectStore
 from mirror.storage.probing import probe
@@ -34,7 +34,7 @@ def check_store(config: Config, *, cluster_id: str | None, write_probe: bool) ->
     """
     try:
         chosen = config.repository()
-        store: ObjectStore = RetryingStore(store_for(chosen), _PATIENCE)
+        store: ObjectStore = RetryingStore(store_for(chosen, answer_seconds=PERSON_ANSWER_SECONDS), _PATIENCE)
     except MirrorError as error:
         return [failed(_AREA, error)]
     try:

@@ -22,8 +22,9 @@ class RateLimit:
         self._free_at_s = 0.0
 
     async def wait(self, size_bytes: int) -> None:
-        """Return when these bytes may pass."""
+        """Return when these bytes may pass: once those before them have had their time. So the first ones go at once, however many."""
         now_s = self._clock() if self._clock else asyncio.get_running_loop().time()
-        self._free_at_s = max(self._free_at_s, now_s - 0.25) + size_bytes / self._rate
-        if self._free_at_s > now_s:
-            await asyncio.sleep(self._free_at_s - now_s)
+        begin_s = max(self._free_at_s, now_s - 0.25)
+        self._free_at_s = begin_s + size_bytes / self._rate
+        if begin_s > now_s:
+            await asyncio.sleep(begin_s - now_s)
