@@ -10,7 +10,7 @@ from enum import StrEnum
 from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.positions import PartitionId
 from mirror.core.restore_configs import HeldConfig, final_configs, load_configs, unfinished_mark
-from mirror.core.restore_selection import RestoreSelection, choose_incarnations
+from mirror.core.restore_selection import RestoreSelection, choose_incarnations, refuse_colliding
 from mirror.core.segment.index import TopicObject
 from mirror.errors import NoMatchError, RefusedError, UsageError
 
@@ -51,7 +51,7 @@ class TargetCluster:
     """What a plan must know of the target.
 
     ``topics`` holds those of the wanted names that exist; ``default_configs`` what applies to a topic that sets nothing, by the names of
-    topic configs.
+    topic configs; ``topic_names`` are all topics that exist, as far as we may see them.
     """
 
     alias: str
@@ -60,6 +60,7 @@ class TargetCluster:
     broker_count: int
     topics: Mapping[str, TargetTopic]
     default_configs: Mapping[str, str]
+    topic_names: frozenset[str] = frozenset()
 
 
 class TopicState(StrEnum):
@@ -212,6 +213,8 @@ def plan_restore(
         raise NoMatchError(
             "no topic of the repository is selected", hint="`mirror inspect` lists what the repository holds"
         )
+    present = target.topic_names | target.topics.keys()
+    refuse_colliding({name: selection.target_name(name) for name in chosen}, present)
     plans = tuple(
         _plan_topic(name, topic_id, selection, coverages, topics, target, now_ms) for name, topic_id in chosen.items()
     )

@@ -11,8 +11,9 @@ from mirror.core.segment.index import TopicObject
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import NoMatchError, RefusedError, UsageError
 
-__all__ = ["RestoreSelection", "choose_incarnations"]
+__all__ = ["RestoreSelection", "choose_incarnations", "refuse_colliding"]
 
+_SAME = "names that differ in . and _ only are the same in a broker's metrics, which it refuses"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -56,9 +57,10 @@ def choose_incarnations(
     """Topic → topic id of all that is selected, sorted by name.
 
     Raises:
-        UsageError: two topics would get one name, or a rename or choice names a topic that is not selected.
+        UsageError: a name that no topic can have, or a rename or choice names a topic that is not selected.
         NoMatchError: a chosen incarnation is not stored.
-        RefusedError: a topic has several incarnations and none is chosen; holds a table of them.
+        RefusedError: two topics would get names that cannot both be (see :func:`refuse_colliding`), or a topic has several
+            incarnations and none is chosen; holds a table of them.
     """
     stored: dict[str, set[str]] = {}
     for topic in topics:
@@ -92,12 +94,42 @@ def _check_named(selection: RestoreSelection, names: list[str]) -> None:
         for name in given:
             if name not in names:
                 raise UsageError(f"{option} {name}=…: no topic of that name is selected")
-    sources: dict[str, str] = {}
-    for name in names:
-        target_name = selection.target_name(name)
-        if target_name in sources:
-            raise UsageError(f"topics {sources[target_name]} and {name} would both be restored as {target_name}")
-        sources[target_name] = name
+    refuse_colliding({name: selection.target_name(name) for name in names}, ())
+
+
+def refuse_colliding(target_names: Mapping[str, str], present: Iterable[str]) -> None:
+    """Refuse names that a broker would refuse, before anything is changed.
+
+    Brokers take ``.`` and ``_`` for the same in the names of their metrics: of ``a.b`` and ``a_b`` only the first can be created.
+
+    Args:
+        target_names: topic of the repository → name on the target.
+        present: names of topics that are on the target.
+
+    Raises:
+        RefusedError: two topics would get one name, or names that differ in ``.`` and ``_`` only; names both topics.
+    """
+    there = {_metric_name(name): name for name in present}
+    taken: dict[str, tuple[str, str]] = {}
+    exact = set(there.values())
+    for source, name in target_names.items():
+        other = taken.setdefault(_metric_name(name), (source, name))
+        hint = f"give one of them another name: --rename {source}=NAME"
+        if other[0] != source and other[1] == name:
+            raise RefusedError(f"topics {other[0]} and {source} would both be restored as {name}", hint=hint)
+        if other[0] != source:
+            raise RefusedError(
+                f"topics {other[0]} and {source} cannot be restored as {other[1]} and {name} on one cluster: {_SAME}",
+                hint=hint,
+            )
+        blocking = there.get(_metric_name(name))
+        if blocking is not None and name not in exact and blocking != name:
+            message = f"topic {source} cannot be restored as {name}: topic {blocking} is on the target, and {_SAME}"
+            raise RefusedError(message, hint=f"restore it under another name: --rename {source}=NAME")
+
+
+def _metric_name(topic: str) -> str:
+    return topic.replace(".", "_")
 
 
 def _several(

@@ -2,7 +2,8 @@
 
 How a partition is judged (each with its reason in words; the worst one leads):
 
-- *missing*: the coverage has a hole that nothing explains: an object is gone. At risk.
+- *missing*: the coverage has a hole that nothing explains, or ends before what the workers have committed as stored: an object is
+  gone. At risk.
 - *lost*: the log begins behind the position: the broker has deleted what was not stored. At risk, until a worker has recorded the gap.
 - *not covered*: it holds records, nothing of it is stored, and the oldest is older than the objective. Unprotected.
 - *late*: the oldest record that is not durable is older than the objective. At risk; the cause is told (initial load, open transaction).
@@ -44,6 +45,7 @@ class PartitionFacts:
         bytes_per_offset: average of what is stored; None where nothing is.
         retention_ms, retention_bytes: of the topic; None or −1 where there is no limit.
         last_gap_ms: when the newest gap was detected.
+        gone_offsets: behind all that is stored, what the workers have committed as stored.
     """
 
     topic: str
@@ -56,6 +58,7 @@ class PartitionFacts:
     gap_offsets: int = 0
     last_gap_ms: int | None = None
     missing_offsets: int = 0
+    gone_offsets: int = 0
     overlap_offsets: int = 0
     stored_bytes: int = 0
     fetched_bytes: int = 0
@@ -189,6 +192,11 @@ def _state(
 ) -> tuple[PartitionState, str]:
     if facts.missing_offsets:
         return "missing", f"{facts.missing_offsets} offsets are missing and nothing says why"
+    if facts.gone_offsets:
+        return (
+            "missing",
+            f"its newest {facts.gone_offsets} offsets were stored once, and the object that held them is gone",
+        )
     outrun = (facts.log_start_offset or 0) - facts.position
     if facts.is_covered and outrun > 0:
         return "lost", f"the broker has deleted {outrun} offsets that were not stored"
@@ -328,7 +336,8 @@ def _next_step(worst: PartitionStatus) -> str:
 
 
 _NEXT_STEPS: dict[PartitionState, str] = {
-    "missing": "`mirror verify` names the damaged offsets",
+    "missing": "`mirror verify` names the damaged offsets; `mirror repair table` and then a restart of the workers fetch again what "
+    "the source still has",
     "lost": "start `mirror worker`: it records the gap and goes on; raise retention.ms of {topic} until it has caught up",
     "not_covered": "start `mirror worker`; `mirror check` says what it lacks",
     "late": "is `mirror worker` running? See its log and `mirror check`",

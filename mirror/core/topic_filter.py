@@ -1,18 +1,23 @@
 """Which topics are backed up: a pure function of a name and the user's rules.
 
-Exclusion wins over inclusion, whatever is more specific. ``__*`` and the mirror's own topics are always excluded;
-everything else only by a rule of the user, and every decision names its rule.
+Exclusion wins over inclusion, whatever is more specific. ``__*`` and the mirror's own topics are always excluded, those of other
+mirrors on the same cluster unless they are named literally: two mirrors that back up each other's would feed each other for ever.
+Everything else is excluded only by a rule of the user, and every decision names its rule.
 """
 
 import fnmatch
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 __all__ = ["Decision", "TopicFilter", "problem_of_glob", "problem_of_regex"]
 
 _LONGEST_TOPIC = 249  # Kafka's own limit
 _GLOB = re.compile(r"[A-Za-z0-9._\-*?\[\]!]+", re.ASCII)
+
+_LEADER_SUFFIX: Final = "-__assignor-__leader"
+_OWN_SUFFIXES: Final = ("-sealed", "-ledger-changelog", _LEADER_SUFFIX)
 
 _Rules = tuple[tuple["re.Pattern[str]", str], ...]
 
@@ -31,7 +36,7 @@ class TopicFilter:
 
     ``include`` and ``exclude`` are literals or globs (``*``, ``?``, ``[seq]``, case matters); the ``_regex`` ones are
     matched against the whole name. ``own_prefix`` and ``own_topics`` name the mirror's own topics; an empty prefix
-    matches nothing.
+    matches nothing. ``others_topics`` are topic → id of another mirror, see :meth:`among`.
 
     Raises:
         ValueError: a pattern does not compile, or can never match a topic; names it and says why.
@@ -43,6 +48,7 @@ class TopicFilter:
     exclude_regex: tuple[str, ...] = ()
     own_prefix: str = ""
     own_topics: frozenset[str] = frozenset()
+    others_topics: Mapping[str, str] = field(default_factory=dict, hash=False)
     _include_rules: _Rules = field(init=False, repr=False, compare=False)
     _exclude_rules: _Rules = field(init=False, repr=False, compare=False)
 
@@ -58,6 +64,9 @@ class TopicFilter:
             return Decision(selected=False, rule=f"internal topic {topic}")
         if topic in self.own_topics or (self.own_prefix and topic.startswith(self.own_prefix)):
             return Decision(selected=False, rule=f"the mirror's own topic {topic}")
+        other = self.others_topics.get(topic)
+        if other is not None and topic not in self.include:
+            return Decision(selected=False, rule=f"own topic of another mirror, {other}")
         for pattern, rule in self._exclude_rules:
             if pattern.fullmatch(topic):
                 return Decision(selected=False, rule=f"excluded by rule {rule}")
@@ -65,6 +74,21 @@ class TopicFilter:
             if pattern.fullmatch(topic):
                 return Decision(selected=True, rule=f"included by rule {rule}")
         return Decision(selected=False, rule="not matched by any include rule")
+
+    def among(self, topics: Iterable[str]) -> "TopicFilter":
+        """These rules on a cluster that has these topics: the own topics of other mirrors are recognised there.
+
+        A name alone tells nothing (users have topics named ``…-sealed``): it is a mirror's where all three of a mirror's topics exist.
+        """
+        names = frozenset(topics)
+        ids = (name.removesuffix(_LEADER_SUFFIX) for name in names - self.own_topics if name.endswith(_LEADER_SUFFIX))
+        others = {
+            f"{mirror_id}{suffix}": mirror_id
+            for mirror_id in ids
+            if mirror_id and all(f"{mirror_id}{suffix}" in names for suffix in _OWN_SUFFIXES)
+            for suffix in _OWN_SUFFIXES
+        }
+        return replace(self, others_topics=others)
 
     def select(self, topics: Iterable[str]) -> list[str]:
         """The topics to back up, sorted."""

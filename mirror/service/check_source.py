@@ -50,6 +50,7 @@ async def check_source(config: Config) -> tuple[list[CheckLine], str | None]:
         lines.append(ok(_AREA, f"cluster {described.cluster_id}, {brokers} brokers, reached by {connection.where}"))
         lines += await _versions(client, described)
         rules = config.worker.topic_filter(own_topics=frozenset(internal_topics(config.worker.id).values()))
+        rules = rules.among(described.topics)
         selected = [topic for name, topic in sorted(described.topics.items()) if rules.decide(name).selected]
         asker = _RightsChecker(config, connection, Admin(connection, client))
         lines += _selection(rules, described, selected)
@@ -104,6 +105,7 @@ def _selection(rules: TopicFilter, described: ClusterDescription, selected: list
         lines.append(
             warned(_AREA, f"without a leader now: {_some(leaderless)}", "they are backed up once they have one")
         )
+    lines += _other_mirrors(rules, selected)
     if not selected:
         lines.append(
             warned(_AREA, "the rules select no topic that is visible", "see [worker] topics, exclude and the rights")
@@ -113,6 +115,16 @@ def _selection(rules: TopicFilter, described: ClusterDescription, selected: list
         lines.append(
             ok(_AREA, f"{len(selected)} of {len(described.topics)} visible topics selected, {partitions} partitions")
         )
+    return lines
+
+
+def _other_mirrors(rules: TopicFilter, selected: list[TopicDescription]) -> list[CheckLine]:
+    chosen = [topic.name for topic in selected if topic.name in rules.others_topics]
+    mirrors = _some(sorted(set(rules.others_topics.values())))
+    lines = [ok(_AREA, f"other mirrors on this cluster: {mirrors}; their own topics are left out")] if mirrors else []
+    if chosen:
+        message = f"own topics of another mirror are named in the rules: {_some(chosen)}"
+        lines.append(warned(_AREA, message, "two mirrors that back up each other's never come to rest; take them out"))
     return lines
 
 

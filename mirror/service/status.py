@@ -9,11 +9,12 @@ from fnmatch import fnmatchcase
 from mirror.config import Config
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.objectives import Objectives, Prices
-from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.positions import OffsetRange, PartitionId, TopicPartition
 from mirror.core.status import PartitionFacts, PartitionStatus, Verdict, judge_partition, verdict
 from mirror.errors import ConfigError, MirrorError
 from mirror.kafka.admin import ConfigValue
 from mirror.kafka.cluster import ClusterDescription
+from mirror.service.status_committed import gone_offsets
 from mirror.service.status_repository import RecentPace, RepositoryObserver, RepositoryTotals
 from mirror.service.status_source import SourceObserver, SourceView
 from mirror.service.verify_coverage import fresh_holes
@@ -67,7 +68,7 @@ class StatusObserver:
         self._source_problem = ""
         try:
             rules = config.worker.topic_filter(own_topics=own)
-            self._source = SourceObserver(connection_for(config.source_cluster), rules)
+            self._source = SourceObserver(connection_for(config.source_cluster), rules, config.worker.id)
         except ConfigError as error:
             self._source_problem = error.message
 
@@ -85,6 +86,9 @@ class StatusObserver:
         """
         coverage = await asyncio.to_thread(self._stored.refresh, _now_ms())
         view, unreachable = await self._look_at_source(coverage)
+        if view is not None and any(_gone(entry, view).length for entry in coverage.values()):
+            # Objects may have come, and been committed, since the repository was read.
+            coverage = await asyncio.to_thread(self._stored.refresh, _now_ms())
         now_ms = _now_ms()
         flush_ms = self._config.worker.flush_interval_ms
         facts = _Facts(coverage, view, self._stored.recent(now_ms, flush_ms), self._stored.last_sealed())
@@ -195,6 +199,7 @@ class _Facts:
             gap_offsets=sum(gap.next_offset - gap.start_offset for gap in entry.gaps) if entry else 0,
             last_gap_ms=max((gap.detected_at_ms for gap in entry.gaps), default=None) if entry else None,
             missing_offsets=_settled_holes(entry) if entry else 0,
+            gone_offsets=_gone(entry, view).length if entry and view is not None else 0,
             overlap_offsets=entry.overlap_offsets if entry else 0,
             stored_bytes=entry.stored_bytes if entry else 0,
             fetched_bytes=entry.fetched_bytes if entry else 0,
@@ -210,6 +215,14 @@ class _Facts:
             retention_ms=_limit(configs, "retention.ms"),
             retention_bytes=_limit(configs, "retention.bytes"),
         )
+
+
+def _gone(entry: PartitionCoverage, view: SourceView) -> OffsetRange:
+    topic = view.selected.get(entry.topic)
+    if topic is None or topic.topic_id != entry.partition_id.topic_id:
+        return OffsetRange(entry.next_offset, entry.next_offset)
+    tp = TopicPartition(entry.topic, entry.partition_id.partition)
+    return gone_offsets(tp, entry, view.logs.get(tp), view.committed)
 
 
 def _settled_holes(entry: PartitionCoverage) -> int:

@@ -20,6 +20,7 @@ from mirror.kafka.cluster import (
     log_offsets,
 )
 from mirror.kafka.connection import ClusterConnection
+from mirror.service.status_committed import committed_offsets
 
 __all__ = ["SourceObserver", "SourceView"]
 
@@ -38,6 +39,7 @@ class SourceView:
     logs: dict[TopicPartition, LogOffsets] = field(default_factory=dict)
     heads: dict[TopicPartition, BatchHeader] = field(default_factory=dict)
     configs: dict[str, dict[str, ConfigValue]] = field(default_factory=dict)
+    committed: dict[TopicPartition, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -47,10 +49,12 @@ class SourceObserver:
     Args:
         connection: of the source.
         rules: which topics are selected.
+        group: whose committed offsets tell what was stored once: the mirror's id.
     """
 
-    def __init__(self, connection: ClusterConnection, rules: TopicFilter) -> None:
+    def __init__(self, connection: ClusterConnection, rules: TopicFilter, group: str) -> None:
         self._connection = connection
+        self._group = group
         self._rules = rules
         self._client: MirrorClient | None = None
         self._admin: Admin | None = None
@@ -79,7 +83,8 @@ class SourceObserver:
             description = await asyncio.wait_for(describe_cluster(self._client), _PATIENCE_S)
         except TimeoutError:
             raise UnreachableError(f"{self._connection.where} does not answer within {_PATIENCE_S:.0f} s") from None
-        decisions = {name: self._rules.decide(name) for name in description.topics}
+        rules = self._rules.among(description.topics)
+        decisions = {name: rules.decide(name) for name in description.topics}
         view = SourceView(
             cluster_id=description.cluster_id,
             selected={name: t for name, t in sorted(description.topics.items()) if decisions[name].selected},
@@ -101,6 +106,11 @@ class SourceObserver:
         )
         view.heads = {tp: head for tp, head in heads.items() if head is not None}
         view.configs = await self._topic_configs(view)
+        if positions:
+            try:
+                view.committed = await committed_offsets(self._connection, self._group)
+            except MirrorError as error:
+                view.problems.append(f"whether what was stored once is still stored: {error.message}")
         return view
 
     async def _topic_configs(self, view: SourceView) -> dict[str, dict[str, ConfigValue]]:

@@ -19,6 +19,7 @@ FindingKind = Literal[
     "batch_damaged",  # stored bytes are what was written, but a batch in them violates its CRC or structure
     "index_wrong",  # the footer says something else than the bytes
     "offsets_missing",  # a hole in the coverage that nothing explains
+    "newest_missing",  # workers have committed these offsets as stored, and the coverage ends before them
     "start_missing",  # nothing says where the backup of the partition begins
     "rollup_damaged",  # a cache; nothing is lost
     "rollup_stale",  # a cache that hides objects from readers

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mirror.core.compression import unpack
-from mirror.core.coverage import PartitionCoverage
+from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.positions import OffsetRange, PartitionId, TopicPartition
 from mirror.core.record_batch import BatchHeader
 from mirror.core.records import iterate_records
@@ -18,8 +18,9 @@ from mirror.core.segment.blocks import StoredBatch, iterate_block
 from mirror.core.slices import SliceBody
 from mirror.errors import DamageError
 from mirror.kafka.client import MirrorClient
-from mirror.kafka.cluster import describe_cluster, log_offsets
+from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
 from mirror.service.reading import ClippedBatch, iterate_stored
+from mirror.service.status_committed import gone_offsets
 from mirror.service.verify_fetch import SourceReader
 from mirror.service.verify_findings import Finding, FindingKind, Note, VerifyReport
 from mirror.storage.repository import Repository
@@ -37,6 +38,7 @@ async def compare_with_source(
     report: VerifyReport,
     *,
     on_offsets: OnOffsets | None = None,
+    committed: Mapping[TopicPartition, int] | None = None,
 ) -> None:
     """Compare and add what was found to ``report``.
 
@@ -46,6 +48,8 @@ async def compare_with_source(
         client: an open client of the source.
         report: gets the findings; call its ``finish`` afterwards.
         on_offsets: told ``(offsets compared so far, offsets in all)``.
+        committed: the committed offsets of the mirror's consumer group, see :mod:`mirror.service.status_committed`; None: not known, so
+            an object that is gone from the end of what is stored is only a note.
 
     Raises:
         WrongRepositoryError: the client is connected to another cluster.
@@ -65,6 +69,8 @@ async def compare_with_source(
         else:
             live[TopicPartition(entry.topic, partition_id.partition)] = entry
     logs = await log_offsets(client, live)
+    gone = await asyncio.to_thread(_find_gone, repository, live, logs, committed or {})
+    report.findings += [_gone_finding(live[tp], offsets) for tp, offsets in gone.items()]
     jobs = []
     for tp, entry in live.items():
         start_offset = max(entry.start_offset, logs[tp].log_start_offset)
@@ -73,11 +79,9 @@ async def compare_with_source(
             message = f"the log ends at {logs[tp].high_watermark}: it was truncated, what lies behind is only stored"
             report.notes.append(_note("source_shorter", message, entry))
         behind = OffsetRange(max(entry.position, logs[tp].log_start_offset), logs[tp].last_stable_offset)
-        if behind.length > 0:
-            message = (
-                f"{behind.length} offsets [{behind.start_offset}, {behind.next_offset}) of the source are not stored: not yet, or the "
-                "object that held them is gone (if they stay so while a worker runs, restart it: it reads the repository anew)"
-            )
+        if behind.length > 0 and tp not in gone:
+            said = "not yet" if committed is not None else "not yet, or the object that held them is gone"
+            message = f"{behind.length} offsets [{behind.start_offset}, {behind.next_offset}) of the source are not stored: {said}"
             report.notes.append(_note("not_stored", message, entry))
         if start_offset < next_offset:
             jobs.append(_Comparison(repository, entry, tp, start_offset, next_offset))
@@ -103,6 +107,42 @@ async def compare_with_source(
         report.counts.source_batches_equal += job.batches_equal
         report.counts.source_records_compared += job.records_compared
         report.counts.source_records_gone += job.records_gone
+
+
+def _find_gone(
+    repository: Repository,
+    live: Mapping[TopicPartition, PartitionCoverage],
+    logs: Mapping[TopicPartition, LogOffsets],
+    committed: Mapping[TopicPartition, int],
+) -> dict[TopicPartition, OffsetRange]:
+    def find(entries: Mapping[TopicPartition, PartitionCoverage]) -> dict[TopicPartition, OffsetRange]:
+        found = {tp: gone_offsets(tp, entry, logs.get(tp), committed) for tp, entry in entries.items()}
+        return {tp: offsets for tp, offsets in found.items() if offsets.length}
+
+    if not (suspected := find(live)):
+        return {}
+    # The coverage was read before the committed offsets: what came since must be in it. Damaged objects were named already.
+    listed = {info.key for info in repository.list_segments()}
+    loaded = repository.load_indexes(on_damage=lambda _key, _error: None)
+    newer = build_coverage((entry.key, entry.index) for entry in loaded if entry.key in listed)
+    now = {tp: newer.get(live[tp].partition_id, live[tp]) for tp in suspected}
+    return find(now)
+
+
+def _gone_finding(coverage: PartitionCoverage, offsets: OffsetRange) -> Finding:
+    topic_id, partition = coverage.partition_id
+    return Finding(
+        kind="newest_missing",
+        message=(
+            "a worker has committed these offsets as stored, the repository ends before them: the object that held them is gone; "
+            "`mirror repair table` and then a restart of the workers fetch again what the source still has"
+        ),
+        topic=coverage.topic,
+        topic_id=topic_id,
+        partition=partition,
+        start_offset=offsets.start_offset,
+        next_offset=offsets.next_offset,
+    )
 
 
 @dataclass(frozen=True, slots=True)

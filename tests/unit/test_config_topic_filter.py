@@ -42,6 +42,20 @@ def test_exclusion_wins_over_a_literal() -> None:
     assert not TopicFilter(include=("tmp-1",), exclude=("tmp-*",)).decide("tmp-1").selected
 
 
+def test_own_topics_of_another_mirror_are_left_out_unless_named() -> None:
+    """A mirror is recognised by its three topics together; a user's own topic of such a name is backed up."""
+    trio = {"m2-sealed", "m2-ledger-changelog", "m2-__assignor-__leader"}
+    ours = {"m1-sealed", "m1-ledger-changelog", "m1-__assignor-__leader"}
+    names = {"orders", "letters-sealed", "app-__assignor-__leader", "app-ledger-changelog", *trio, *ours}
+    rules = TopicFilter(own_topics=frozenset(ours)).among(names)
+    assert rules.select(names) == ["app-__assignor-__leader", "app-ledger-changelog", "letters-sealed", "orders"]
+    assert rules.decide("m2-sealed") == Decision(selected=False, rule="own topic of another mirror, m2")
+    assert rules.others_topics == dict.fromkeys(trio, "m2")
+    named = TopicFilter(include=("m2-sealed",), own_topics=frozenset(ours)).among(names)
+    assert named.select(names) == ["m2-sealed"]
+    assert TopicFilter().among(names - {"m2-sealed"}).decide("m2-ledger-changelog").selected
+
+
 def test_without_prefix_nothing_is_own() -> None:
     """An empty prefix matches nothing."""
     assert TopicFilter().select(["b", "a", "__x"]) == ["a", "b"]

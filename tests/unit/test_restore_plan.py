@@ -76,6 +76,7 @@ def _plan(
     present: dict[str, TargetTopic] | None = None,
     cluster_id: str = "target",
     defaults: dict[str, str] | None = None,
+    names: Sequence[str] = (),
     **selection: Any,
 ) -> RestorePlan:
     target = TargetCluster(
@@ -85,6 +86,7 @@ def _plan(
         broker_count=2,
         topics=present or {},
         default_configs=defaults or {},
+        topic_names=frozenset(names),
     )
     return plan_restore(
         RestoreSelection(**{"topics": TopicFilter(), **selection}),
@@ -150,7 +152,6 @@ def test_missing_offsets_are_refused_unless_allowed() -> None:
     ("selection", "said"),
     [
         ({"renames": {"x": "y"}}, "no topic of that name"),
-        ({"renames": {"t": "u"}}, "both be restored as u"),
         ({"renames": {"t": "a b"}}, "not a name"),
         ({"renames": {"t": "__consumer_offsets"}}, "not a name"),
         ({"replication_factor": 3}, "more than the 2 brokers"),
@@ -160,6 +161,32 @@ def test_names_and_numbers_that_cannot_be(selection: dict[str, Any], said: str) 
     """Refused as usage, before anything else."""
     with pytest.raises(UsageError, match=said):
         _plan([_topic("t"), _topic("u", ID_2)], [], **selection)
+
+
+def test_names_that_brokers_would_refuse_are_refused() -> None:
+    """One name for two topics, and names that differ in . and _ only, on the target or in the plan: both topics are named."""
+    topics = [_topic("a.b"), _topic("u", ID_2)]
+    with pytest.raises(RefusedError, match=r"topics a\.b and u would both be restored as u"):
+        _plan(topics, [], renames={"a.b": "u"})
+    with pytest.raises(RefusedError, match=r"topics a\.b and u cannot be restored as a\.b and a_b"):
+        _plan(topics, [], renames={"u": "a_b"})
+    with pytest.raises(RefusedError, match=r"topic a\.b cannot be restored as a\.b: topic a_b is on the target"):
+        _plan(topics, [], names=("a_b", "other"))
+    assert len(_plan(topics, [], names=("a_b",), prefix="x-").topics) == 2
+    there = TargetTopic(partition_count=1, configs={}, logs=[(0, 0)])
+    assert len(_plan(topics, [], names=("a.b",), present={"a.b": there}).topics) == 2
+
+
+def test_settings_of_an_empty_topic_that_are_replaced_are_told() -> None:
+    """Nothing of the user's is changed in silence; the same settings are no news."""
+    there = TargetTopic(partition_count=1, configs={"segment.ms": "7", "retention.ms": "5"}, logs=[(0, 0)])
+    (planned,) = _plan([_topic("t", segment_ms="5")], [], present={"t": there}).topics
+    assert planned.state is TopicState.EMPTY
+    assert planned.notes[-1].startswith("the empty topic's own settings (retention.ms=5, segment.ms=7) are replaced")
+    same = TargetTopic(partition_count=1, configs={"segment.ms": "5"}, logs=[(0, 0)])
+    assert not any(
+        "own settings" in note for note in _plan([_topic("t", segment_ms="5")], [], present={"t": same}).topics[0].notes
+    )
 
 
 def test_the_source_cluster_must_be_meant() -> None:

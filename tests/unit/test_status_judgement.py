@@ -222,3 +222,30 @@ def test_price() -> None:
     puts, kept = monthly_price(Prices(), puts_per_day=8_640, stored_bytes=100 << 30)
     assert puts == pytest.approx(1.296)
     assert kept == pytest.approx(2.3)
+
+
+def test_newest_object_that_is_gone_is_missing() -> None:
+    """What workers have committed as stored and the repository lacks is at risk, however young, and says how it is fetched again."""
+    gone = _behind(1, gone_offsets=20)
+    assert (gone.state, gone.reason) == (
+        "missing",
+        "its newest 20 offsets were stored once, and the object that held them is gone",
+    )
+    found = _verdict(gone)
+    assert (found.word, found.exit_code) == ("AT RISK", 6)
+    assert "mirror repair table" in found.next_step
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 object of the repository cannot be read"), (3, "3 objects of")])
+def test_unreadable_objects_are_at_risk(count: int, said: str) -> None:
+    """Objects that cannot be read lead, whatever else is wrong; nothing stored at all stays the worse word."""
+    found = _verdict(_judge(), unreadable_count=count)
+    assert (found.word, found.exit_code) == ("AT RISK", 6)
+    assert found.reason.startswith(said)
+    assert "mirror verify" in found.next_step
+    late = _verdict(_behind(300), unreadable_count=count)
+    assert late.reason.startswith(said)
+    assert "orders-0: " in late.reason
+    nothing = _verdict(_behind(300, is_covered=False), unreadable_count=count)
+    assert nothing.word == "NOT PROTECTED"
+    assert _verdict(_judge(), unreadable_count=0).word == "SAFE"
