@@ -24,21 +24,22 @@ COMMANDS = {
     "config": ("mirror.cli.config_commands", "Check or show the configuration, or print a sample."),
 }
 
-EXIT_CODES = """\b
-Exit codes:
-    0  ok
-    1  failed
-    2  usage, config or no match
-    3  partial, can be resumed
-    4  refused, needs a decision, nothing changed
-    5  difference or damage found
-    6  status: objective missed or something unprotected
-   10  no repository
-   11  wrong or locked repository
-   12  credentials or rights
-   13  unreachable
-  130  interrupted, can be resumed
-"""
+# The README has the same words.
+EXIT_CODES = {
+    0: "ok",
+    1: "failed",
+    2: "usage, configuration, or nothing matches",
+    3: "partial; the same command goes on",
+    4: "refused: needs a decision; nothing was changed",
+    5: "difference or damage found",
+    6: "status: an objective is missed or something is unprotected",
+    10: "no repository",
+    11: "wrong repository (another cluster's, or a newer mirror's)",
+    12: "credentials or rights",
+    13: "store or cluster unreachable",
+    130: "interrupted (Ctrl-C, SIGTERM); the same command goes on",
+}
+_EPILOG = "\b\nExit codes:\n" + "".join(f"  {code:>3}  {meaning}\n" for code, meaning in EXIT_CODES.items())
 
 
 class LazyGroup(click.Group):
@@ -73,7 +74,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(
-    cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.option(
     "--config",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -215,3 +216,11 @@ def test_an_interrupted_restore_names_the_command_that_resumes_it(
     assert main(["--config", str(config), "restore", "--target", "standby", "--topic", "a*"]) == 130
     resumes = f"`mirror --config {config} restore --target standby --topic 'a*'`"
     assert capsys.readouterr().err.lstrip() == f"error: interrupted\nhint: the same command resumes it: {resumes}\n"
+
+
+def test_readme_has_the_exit_codes_of_the_program() -> None:
+    """The same codes in the same words; each error of the tree has one of them."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    table = dict(re.findall(r"\| (\d+) \| ([^|]+?) (?=\|)", readme))
+    assert {int(code): meaning for code, meaning in table.items()} == app_module.EXIT_CODES
+    assert {error.exit_code for error in ERRORS} | {0} == set(app_module.EXIT_CODES)
