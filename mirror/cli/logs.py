@@ -29,6 +29,8 @@ def setup_logging(log_format: str, level: str, *, stream: TextIO | None = None) 
     """
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    if level != "debug":
+        handler.addFilter(_is_no_service_line)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -40,6 +42,11 @@ def setup_logging(log_format: str, level: str, *, stream: TextIO | None = None) 
     for name in _LOGS_CONTENTS:
         logging.getLogger(name).setLevel(max(logging.getLogger(name).level, logging.INFO))
     logging.captureWarnings(capture=True)
+
+
+def _is_no_service_line(record: logging.LogRecord) -> bool:
+    """Mode lets each of its services, ours too, tell of its start and stop: ``[^--Consumer]: Stopping...``."""
+    return record.levelno >= logging.WARNING or not str(record.msg).startswith("[^")
 
 
 class _SafeFormatter(logging.Formatter):

@@ -102,12 +102,18 @@ def test_the_machinery_is_quiet_unless_everything_is_asked_for(name: str, stream
     for logger in (name, "agents.worker", "mirror.service"):
         logging.getLogger(logger).info("about %s", logger)
     logging.getLogger(name).warning("it is odd")
+    logging.getLogger("agents.app").info("[^-MirrorApp]: Starting...")
+    logging.getLogger("agents.app").error("[^-MirrorApp]: Crashed")
     assert f"about {name}" not in stream.getvalue()
+    assert "Starting" not in stream.getvalue()
+    assert "Crashed" in stream.getvalue()
     assert "about agents.worker" in stream.getvalue()
     assert "about mirror.service" in stream.getvalue()
     assert "it is odd" in stream.getvalue()
     setup_logging("text", "debug", stream=stream)
     logging.getLogger(name).info("about %s", name)
+    logging.getLogger("agents.app").info("[^-MirrorApp]: Starting...")
+    assert "Starting" in stream.getvalue()
     assert f"about {name}" in stream.getvalue()
 
 
