@@ -132,7 +132,7 @@ def _check_object(
             index, _ = repository.read_index(key)
             head = memoryview(repository.store.get_range(key, 0, HEADER_BYTES))
         counts.bytes_read += len(head) if whole is None else len(whole)
-        check_header(bytes(head), key)
+        _check_header(bytes(head), key)
     except ObjectNotFoundError:
         return findings_of_runs(
             "object_missing", key, entry.index.runs, f"{key}: was listed, then gone", topics
@@ -152,6 +152,15 @@ def _check_object(
         findings += found
         counts.add(looked)
     return findings, counts
+
+
+def _check_header(head: bytes, key: str) -> None:
+    try:
+        check_header(head, key)
+    except DamageError as error:
+        raise DamageError(f"{error.message}: its footer is sound, its header is damaged") from error
+    except UnsupportedFormatError as error:
+        raise DamageError(f"{key}: header and footer name different format versions: its header is damaged") from error
 
 
 def _index_position(whole: memoryview, key: str) -> int:

@@ -91,8 +91,12 @@ def _read_footer(repository: Repository, key: str, listed_bytes: int) -> _Footer
         index = decode_index(tail, object_bytes, key)
     except ObjectNotFoundError:
         return _Footer(key, listed_bytes, None, ("object_missing", f"{key}: was listed, then gone"))
-    except (DamageError, UnsupportedFormatError) as error:
+    except DamageError as error:
         return _Footer(key, listed_bytes, None, ("object_damaged", error.message))
+    except UnsupportedFormatError as error:
+        # The version stands before the checksum, which another version may compute in another way.
+        said = f"{error.message}: bits of its trailer have flipped, or a newer mirror wrote it"
+        return _Footer(key, listed_bytes, None, ("object_damaged", said))
     identity = repository.identity
     if (index.repository_id, index.cluster_id) != (identity.repository_id, identity.cluster_id):
         message = f"{key}: belongs to repository {index.repository_id} of cluster {index.cluster_id}"

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections.abc import Callable
 from unittest.mock import patch
 
 import msgspec
@@ -331,3 +332,44 @@ def test_upload_on_its_way_is_no_hole() -> None:
     arrival.join()
     assert report.findings == []
     assert [entry.position for entry in coverage.values()] == [30]
+
+
+def _cut(count: int) -> Callable[[bytes], bytes]:
+    return lambda sound: sound[:count]
+
+
+def _flip(position: int) -> Callable[[bytes], bytes]:
+    def flip(sound: bytes) -> bytes:
+        damaged = bytearray(sound)
+        damaged[position] ^= 4
+        return bytes(damaged)
+
+    return flip
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "said"),
+    [
+        (_cut(-100), "object_damaged", "does not end as a segment object: truncated"),
+        (_cut(-1), "object_damaged", "does not end as a segment object: truncated"),
+        (_cut(900), "object_damaged", "does not end as a segment object: truncated"),
+        (_cut(0), "object_damaged", "0 bytes are too few"),
+        (_flip(1), "object_damaged", "does not begin as a segment object: its footer is sound, its header is damaged"),
+        (_flip(9), "object_damaged", "header and footer name different format versions: its header is damaged"),
+        (_flip(HEADER_BYTES + 80), "run_damaged", "stored bytes do not match their checksum"),
+        (_flip(-60), "object_damaged", "the index does not match its checksum"),
+        (_flip(-40), "object_damaged", "trailer does not fit"),
+        (_flip(-24), "object_damaged", "bits of its trailer have flipped, or a newer mirror wrote it"),
+        (_flip(-2), "object_damaged", "does not end as a segment object"),
+        (lambda sound: b"something else " * 90, "object_damaged", "overwritten"),
+    ],
+)
+def test_damage_of_the_newest_object_is_called_by_its_name(
+    damage: Callable[[bytes], bytes], kind: str, said: str
+) -> None:
+    """The finding has the key and says what kind of damage it is."""
+    builder, keys = a_repository(objects=3)
+    builder.store.put(keys[-1], damage(builder.store.get(keys[-1])))
+    report = _verify(builder)
+    assert {(f.kind, f.object_key) for f in report.findings} == {(kind, keys[-1])}
+    assert all(said in finding.message for finding in report.findings)
