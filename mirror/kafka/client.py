@@ -20,6 +20,8 @@ __all__ = ["MirrorClient", "kafka_error_to_ours", "open_client"]
 log = logging.getLogger(__name__)
 
 _DIAGNOSIS_TIMEOUT_MS: Final = 5_000
+_SILENT_AFTER_S: Final = 4.0
+"""Longer than a fetch that waits for records."""
 
 
 class MirrorClient(AIOKafkaClient):
@@ -38,10 +40,9 @@ class MirrorClient(AIOKafkaClient):
             names = []
         request = MetadataRequest(names, allow_auto_topic_creation=False)
         bootstrap_id = ("bootstrap", 0)
-        node_ids: list[Any] = [broker.nodeId for broker in self.cluster.brokers()]
+        node_ids: list[Any] = self._most_alive_first()
         if bootstrap_id in self._conns:
-            node_ids.append("bootstrap")
-        random.shuffle(node_ids)
+            node_ids.insert(random.randint(0, len(node_ids)), "bootstrap")
         for node_id in node_ids:
             connection = await self._get_conn(node_id)
             if connection is None:
@@ -72,17 +73,49 @@ class MirrorClient(AIOKafkaClient):
         Raises:
             UnreachableError: none does.
         """
-        node_ids: list[int] = [broker.nodeId for broker in self.cluster.brokers()]
-        random.shuffle(node_ids)
-        # The list keeps dead brokers until the next look at the metadata. Connecting to a host that is gone lasts for the whole
-        # request timeout, so what is open already goes first.
-        for node_id in sorted(node_ids, key=lambda node_id: not self._is_open(node_id)):
+        node_ids = self._most_alive_first()
+        for node_id in node_ids:
             if await self._get_conn(node_id) is not None:
-                return int(node_id)
+                return node_id
         raise UnreachableError(
             f"none of the brokers {sorted(node_ids)} of {self._bootstrap_servers} answers",
             hint="check that the brokers are up and reachable from here",
         )
+
+    async def send(self, node_id: int, request: Any, *, group: Any = ConnectionGroup.DEFAULT) -> Any:
+        """As aiokafka's; remembers which brokers keep us waiting."""
+        loop, key = asyncio.get_running_loop(), object()
+        since = loop.time()
+        self._silence()[key] = node_id, since
+        try:
+            answer = await super().send(node_id, request, group=group)
+        except BaseException:
+            if loop.time() - since > _SILENT_AFTER_S:
+                self._silence()[node_id] = node_id, since  # until it answers something
+            raise
+        else:
+            self._silence().pop(node_id, None)
+            return answer
+        finally:
+            del self._silence()[key]
+
+    def _silence(self) -> dict[object, tuple[int, float]]:
+        """By request under way, and by broker that left one without an answer: broker, and since when."""
+        # Not made by a constructor: a stock client may have become one of us later.
+        silence: dict[object, tuple[int, float]] = self.__dict__.setdefault("_silence_by_request", {})
+        return silence
+
+    def _most_alive_first(self) -> list[int]:
+        """All listed brokers, in random order, but last those that keep somebody waiting, then those without a connection.
+
+        The list keeps dead brokers until the next look at the metadata. One whose host is gone leaves every request and every attempt
+        to connect hanging for the whole request timeout.
+        """
+        now = asyncio.get_running_loop().time()
+        silent = {node_id for node_id, since in self._silence().values() if now - since > _SILENT_AFTER_S}
+        node_ids: list[int] = [int(broker.nodeId) for broker in self.cluster.brokers()]
+        random.shuffle(node_ids)
+        return sorted(node_ids, key=lambda node_id: (node_id in silent, not self._is_open(node_id)))
 
     def _is_open(self, node_id: int) -> bool:
         connection = self._conns.get((node_id, ConnectionGroup.DEFAULT))

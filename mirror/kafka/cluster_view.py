@@ -1,6 +1,7 @@
 """The cluster as last seen: topic ids, leaders and their epochs. Refreshed on a schedule and whenever an answer says that it is stale."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -11,7 +12,11 @@ from mirror.kafka.leaders import Leader
 
 __all__ = ["ClusterView"]
 
+log = logging.getLogger(__name__)
+
 _LEAST_PAUSE_SECONDS = 0.25
+_PATIENCE_SECONDS = 10.0
+_IMPATIENT_ATTEMPTS = 2
 
 
 @dataclass(slots=True)
@@ -50,11 +55,19 @@ class ClusterView:
             if names is not None and self._refreshed_at > asked_at - _LEAST_PAUSE_SECONDS:
                 return None
             wanted = None if names is None else sorted(set(names))
-            description = await describe_cluster(self.client, wanted)
+            description = await self._describe(wanted)
             self._refreshed_at = loop.time()
             self._learn(description, wanted)
             await self.client.know_brokers(broker.node_id for broker in description.brokers)
             return description
+
+    async def _describe(self, wanted: list[str] | None) -> ClusterDescription:
+        for _ in range(_IMPATIENT_ATTEMPTS):
+            try:
+                return await asyncio.wait_for(describe_cluster(self.client, wanted), _PATIENCE_SECONDS)
+            except TimeoutError:  # everybody waits for this: one broker that hangs must not hold them up
+                log.warning("a broker does not answer for %.0f s: another one is asked", _PATIENCE_SECONDS)
+        return await describe_cluster(self.client, wanted)
 
     def _learn(self, description: ClusterDescription, wanted: list[str] | None) -> None:
         self.cluster_id = description.cluster_id

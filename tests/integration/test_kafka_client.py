@@ -12,9 +12,11 @@ from mirror.errors import TopicNotFoundError, UnreachableError
 from mirror.kafka.batch_producer import BatchProducer
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.cluster import describe_cluster, first_batch_headers_at, list_offsets, log_offsets
+from mirror.kafka.cluster_view import ClusterView
 from mirror.kafka.connection import ClusterConnection
 from mirror.kafka.versions import unsupported_apis
 from mirror.kafka.wire.list_offsets import MAX_TIMESTAMP
+from mirror.kafka.wire.metadata import metadata
 from tests.integration.test_kafka_helpers import connected, produce_records
 from tests.servers.kafka import KafkaCluster
 from tests.servers.ports import free_port
@@ -77,6 +79,42 @@ async def test_a_dead_broker_is_not_asked(kafka: KafkaCluster, topic: Callable[.
             dead = _list_dead_broker(client)
             assert await client.any_broker() != dead
             assert name in (await describe_cluster(client, [name])).topics
+
+
+async def test_a_hanging_broker_does_not_hold_up_the_view(
+    kafka: KafkaCluster, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that takes requests and answers none costs one pause; from then on others are asked."""
+    monkeypatch.setattr("mirror.kafka.cluster_view._PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("mirror.kafka.client._SILENT_AFTER_S", 0.3)
+    name, port, frozen, pumps = topic(), free_port(), asyncio.Event(), set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (data := await reader.read(1 << 16)) and not frozen.is_set():
+            writer.write(data)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = await asyncio.open_connection("127.0.0.1", kafka.brokers[0].port)
+        pumps.add(asyncio.create_task(pump(reader, behind[1])))
+        pumps.add(asyncio.create_task(pump(behind[0], writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", port)
+    async with connected(kafka.bootstrap) as client:
+        view = ClusterView(client)
+        await view.refresh()
+        client.cluster._brokers[99] = BrokerMetadata(99, "127.0.0.1", port, None)
+        assert (await metadata(client, 99, names=[])).cluster_id == kafka.cluster_id
+        frozen.set()
+        took = []
+        for _ in range(12):
+            begun = asyncio.get_running_loop().time()
+            assert name in (await view.refresh()).topics  # type: ignore[union-attr]
+            took.append(asyncio.get_running_loop().time() - begun)
+    server.close()
+    for task in pumps:
+        task.cancel()
+    assert max(took) < 1.2, took
+    assert sum(seconds > 0.4 for seconds in took) <= 1, took
 
 
 async def test_no_living_broker_is_unreachable(kafka: KafkaCluster) -> None:

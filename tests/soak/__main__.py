@@ -126,8 +126,8 @@ def _unclean(cluster: KafkaCluster, minio: MinioServer, lab: Path, _say: Callabl
 def _broker_death(cluster: KafkaCluster, minio: MinioServer, lab: Path, say: Callable[[str], None]) -> str:
     took, judged = run_broker_death(cluster, minio, lab, say)
     return (
-        f"each of three brokers died once under load (replication factor 3, min.insync.replicas 2): the backup was past the death after "
-        f"{', '.join(f'{seconds:.1f}' for seconds in took)} s; {judged.records:,} records, each readable once and equal to what a "
+        f"each of three brokers died once under load, then one hung (replication factor 3, min.insync.replicas 2): the backup was past "
+        f"it after {', '.join(f'{seconds:.1f}' for seconds in took)} s; {judged.records:,} records, each readable once and equal to what a "
         f"read_committed consumer sees, none missing, {judged.gaps} gaps"
     )
 

@@ -1,4 +1,4 @@
-"""Each of three brokers dies once under load: the backup goes on without it and loses nothing."""
+"""Each of three brokers dies once under load, and one hangs: the backup goes on without it and loses nothing."""
 
 import time
 from collections.abc import Callable
@@ -15,12 +15,13 @@ TOPICS = {"living": 6, "lively": 3}
 MOST_S = 30.0
 """From the death of a broker until all that was in the logs once others led them is in the store."""
 _DEAD_S = 12.0
+_HUNG_S = 35.0
 
 
 def run_broker_death(
     cluster: KafkaCluster, minio: MinioServer, folder: Path, say: Callable[[str], None]
 ) -> tuple[list[float], Judgement]:
-    """Kill broker after broker. Seconds until the backup had gone on past each death, and the judge's word.
+    """Kill broker after broker, then freeze one. Seconds until the backup had gone on past each, and the judge's word.
 
     Raises:
         AssertionError: it took longer than MOST_S, or the judge found a difference.
@@ -39,16 +40,16 @@ def run_broker_death(
         lab.wait_durable(TOPICS)
         ids = {topic: str(lab.topic_id(topic)) for topic in TOPICS}
         took: list[float] = []
-        for broker in cluster.brokers:
+        for broker, harm in [*((broker, "death") for broker in cluster.brokers), (cluster.brokers[1], "hang")]:
             time.sleep(2.0)
-            broker.kill()
-            dead_at = time.monotonic()
+            broker.kill() if harm == "death" else broker.pause()
+            begun = time.monotonic()
             wait_led_without(cluster, TOPICS, broker.node_id)
-            led_s = time.monotonic() - dead_at
+            led_s = time.monotonic() - begun
             _wait_stored(lab, ids, {topic: _ends(cluster, topic) for topic in TOPICS})
-            took.append(time.monotonic() - dead_at)
-            say(f"broker-death broker {broker.node_id}: others led after {led_s:.1f} s, stored after {took[-1]:.1f} s")
-            time.sleep(max(0.0, _DEAD_S - took[-1]))
+            took.append(time.monotonic() - begun)
+            say(f"broker-{harm} broker {broker.node_id}: others led after {led_s:.1f} s, stored after {took[-1]:.1f} s")
+            time.sleep(max(0.0, (_DEAD_S if harm == "death" else _HUNG_S) - took[-1]))
             make_whole(cluster)
             lab.admin = admin_of(cluster)
             for worker in workers:

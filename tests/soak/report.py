@@ -66,6 +66,7 @@ _MEANING = {
     "store": "store killed for 20 to 60 s",
     "kafka": "broker killed for 20 to 60 s",
     "broker-death": "one broker of three killed (-9) under load",
+    "broker-hang": "one broker of three frozen for 35 s under load",
     "restore-killed": "leader killed (-9) in the middle of a restore",
     "restore-returned": "leader killed (-9) in the middle of a restore, started again once others led",
     "restore-frozen": "leader frozen for 15 s in the middle of a restore",
