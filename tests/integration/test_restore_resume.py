@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
+from mirror.core.restore_plan import TopicState
 from mirror.errors import RefusedError
 from mirror.storage.folder import FolderStore
 from tests.capture import capture
@@ -148,6 +149,89 @@ async def test_a_topic_of_the_same_size_with_other_records_is_refused(
     kept = await capture(kafka.bootstrap, [name], _store(tmp_path))
     with pytest.raises(RefusedError, match="last record is not record 99"):
         await restore(kept.repository, kafka.bootstrap, selection_of(name, renames={name: taken}))
+
+
+def _produce_values(bootstrap: str, topic: str, values: list[bytes]) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "batch.num.messages": 20})
+    for number, value in enumerate(values):
+        producer.produce(
+            topic, key=b"k", value=value, headers=[("n", b"%d" % number)], timestamp=1_790_000_000_000 + number
+        )
+    assert producer.flush(30) == 0
+
+
+async def test_an_unmarked_topic_is_complete_only_if_every_record_is_equal(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """As many records and the same last one are not enough; equal ones in other batches are, and nothing is loaded again."""
+    name, other, equal = topic(1), topic(1), topic(1)
+    values = [b"value %d" % number for number in range(200)]
+    _produce_values(kafka.bootstrap, name, values)
+    _produce_values(kafka.bootstrap, other, [*values[:57], b"something else", *values[58:]])
+    _produce_values(kafka.bootstrap, equal, values)
+    kept = await capture(kafka.bootstrap, [name], _store(tmp_path))
+    before = consume_all(kafka.bootstrap, other)
+    with pytest.raises(RefusedError, match=f"topic {other} .*is not empty"):
+        await restore(kept.repository, kafka.bootstrap, selection_of(name, renames={name: other}))
+    assert consume_all(kafka.bootstrap, other) == before
+    plan, result = await restore(kept.repository, kafka.bootstrap, selection_of(name, renames={name: equal}))
+    assert plan.topics[0].state is TopicState.COMPLETE
+    assert result.loaded_records == 0
+    assert len(consume_all(kafka.bootstrap, equal)) == 200
+
+
+def _damage(store: FolderStore, what: str) -> str:
+    if what == "stray file":
+        key = "l0/2026-11-23/11/notes.txt"
+        store.put(key, b"hello")
+        return key
+    prefix = "topics/" if what == "topic object" else "l0/"
+    key = max(info.key for info in store.list(prefix))
+    store.put(key, store.get(key)[:-40])
+    return key
+
+
+@pytest.mark.parametrize("what", ["segment", "stray file", "topic object"])
+async def test_what_cannot_be_read_stops_a_restore_until_it_is_allowed(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path, what: str
+) -> None:
+    """Exit 5 with the object's key and nothing created; with --allow-missing all that can be read, and the key is said again."""
+    name = topic(1)
+    store = _store(tmp_path)
+    _fill(kafka.bootstrap, name, 100, partitions=1)
+    kept = await capture(kafka.bootstrap, [name], store)
+    _fill(kafka.bootstrap, name, 60, partitions=1)
+    await capture(kafka.bootstrap, [name], store, go_on=kept)
+    key = _damage(store, what)
+    config = _config(tmp_path, kafka.bootstrap)
+    refused = _run(config, "--topic", name, "--prefix", "d-")
+    assert refused.returncode == 5, refused.stderr
+    assert key in refused.stderr
+    assert "--allow-missing" in refused.stderr
+    assert f"d-{name}" not in AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=10).topics
+    done = _run(config, "--topic", name, "--prefix", "d-", "--allow-missing", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [key in line for line in json.loads(done.stdout)["unreadable"]] == [True]
+    there = 100 if what == "segment" else 160
+    wanted = without_offsets(consume_all(kafka.bootstrap, name))[:there]
+    assert without_offsets(consume_all(kafka.bootstrap, f"d-{name}")) == wanted
+
+
+async def test_names_that_collide_are_refused_before_anything_is_changed(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Exit 4 naming both topics, for one name and for names that differ in . and _ only."""
+    one, two = topic(1), topic(1)
+    await capture(kafka.bootstrap, [one, two], _store(tmp_path))
+    config = _config(tmp_path, kafka.bootstrap)
+    for names in (("re-x", "re-x"), ("re-a.b", "re-a_b")):
+        renames = [word for pair in zip((one, two), names, strict=True) for word in ("--rename", "=".join(pair))]
+        done = _run(config, "--topic", one, "--topic", two, *renames)
+        assert done.returncode == 4, done.stderr
+        assert one in done.stderr
+        assert two in done.stderr
+    listed = AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=10).topics
+    assert not {"re-x", "re-a.b", "re-a_b"} & listed.keys()
 
 
 async def test_other_partition_counts_are_refused(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:

@@ -1,16 +1,24 @@
 """`mirror verify --against-source` on a real broker: equal after any history, different after any damage."""
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
+from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
+from mirror.core.positions import TopicPartition
 from mirror.core.records import RawRecord, encode_batch, write_varint
 from mirror.core.segment.runs import BodyMode
+from mirror.kafka.client import open_client
+from mirror.kafka.connection import ClusterConnection
+from mirror.service.verify import verify_repository
+from mirror.service.verify_findings import VerifyReport
+from mirror.service.verify_source import compare_with_source
 from tests.integration.test_status_helpers import Site, make_site, produce
 from tests.observe_builders import RepositoryBuilder, a_slice
 
@@ -66,7 +74,7 @@ def test_trimmed_log_is_equal_as_far_as_it_goes(site: Site, topic: Callable[...,
     produce(site.bootstrap, name, 1_000)
     site.back_up(name)
     admin = AdminClient({"bootstrap.servers": site.bootstrap})
-    for future in admin.delete_records([TopicPartition(name, 0, 450)]).values():
+    for future in admin.delete_records([KafkaPartition(name, 0, 450)]).values():
         future.result(20)
     code, report = site.run_json("verify", "--against-source")
     assert (code, report["findings"]) == (0, [])
@@ -181,3 +189,51 @@ def _emptied(site: Site):  # type: ignore[no-untyped-def]
     for info in list(site.store.list("")):
         site.store.delete(info.key)
     return site.store
+
+
+def test_what_the_source_holds_beyond_the_store_is_told(site: Site, topic: Callable[..., str]) -> None:
+    """Records that are not stored yet are a note with their offsets, no damage."""
+    name = topic()
+    produce(site.bootstrap, name, 100)
+    site.back_up(name)
+    produce(site.bootstrap, name, 30, first=100)
+    code, report = site.run_json("verify", "--against-source")
+    assert (code, report["findings"]) == (0, [])
+    (note,) = report["notes"]
+    assert (note["kind"], note["topic"], note["partition"]) == ("not_stored", name, 0)
+    assert "30 offsets [100, 130) of the source are not stored" in note["message"]
+
+
+async def _compared(site: Site, builder: RepositoryBuilder, committed: dict[TopicPartition, int]) -> VerifyReport:
+    report, coverage = await asyncio.to_thread(verify_repository, builder.repository, settle_seconds=0)
+    async with await open_client(ClusterConnection(bootstrap_servers=(site.bootstrap,))) as client:
+        await compare_with_source(builder.repository, coverage, client, report, committed=committed)
+    return report
+
+
+def test_a_deleted_newest_object_is_a_finding(site: Site, topic: Callable[..., str]) -> None:
+    """What the workers have committed as stored must be there: alone the committed offset betrays an object that is gone from the end."""
+    name = topic()
+    produce(site.bootstrap, name, 1_000)
+    builder = site.back_up(name)
+    runs = sorted(
+        (r.start_offset, r.next_offset, e.key) for e in builder.repository.load_indexes() for r in e.index.runs
+    )
+    committed = {TopicPartition(name, 0): 1_000}
+    assert asyncio.run(_compared(site, builder, committed)).findings == []
+    start_offset, next_offset, key = runs[1]
+    middle = site.store.get(key)
+    site.store.delete(key)
+    found = {(f.kind, f.start_offset, f.next_offset) for f in asyncio.run(_compared(site, builder, committed)).findings}
+    assert ("offsets_missing", start_offset, next_offset) in found
+    assert not any(kind == "newest_missing" for kind, *_ in found), "a hole in the middle has a finding already"
+    site.store.put(key, middle)
+    site.store.delete(runs[-1][2])
+    report = asyncio.run(_compared(site, builder, committed))
+    assert [(f.kind, f.topic, f.start_offset, f.next_offset) for f in report.findings] == [
+        ("newest_missing", name, runs[-1][0], 1_000)
+    ]
+    assert report.exit_code == 5
+    assert not any(note.kind == "not_stored" for note in report.notes)
+    of_another_incarnation = {TopicPartition(name, 0): 1_001}
+    assert asyncio.run(_compared(site, builder, of_another_incarnation)).findings == []
