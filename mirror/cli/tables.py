@@ -11,6 +11,7 @@ __all__ = ["table_lines"]
 
 _GAP = 2
 _LEAST_TEXT = 20
+_TIGHT_TEXT = 12
 _INDENT = 4
 
 
@@ -48,6 +49,8 @@ def table_lines(
                 break
             shown.remove(name)
             left_out.append(name)
+        if _sum(least, shown) > width:
+            least = {name: size if name in whole else min(size, _TIGHT_TEXT) for name, size in natural.items()}
         if _sum(least, shown) > width:
             return _blocks(columns, cells, width)
         sizes = _spread(natural, least, shown, width)
@@ -106,7 +109,7 @@ def _padded(text: str, size: int, to_right: bool) -> str:
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
     return textwrap.wrap(
-        text, max(width, _LEAST_TEXT), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        text, max(width, _TIGHT_TEXT), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     ) or [""]
 
 

@@ -60,3 +60,19 @@ def test_where_nothing_fits_rows_become_blocks() -> None:
     shown = lines(30)
     assert "stored   268.0 MiB" in shown
     assert "" in shown
+
+
+def test_three_names_and_three_numbers_fit_in_80_columns() -> None:
+    """As in the plan of a restore: texts are folded more tightly before the table is given up."""
+    columns = ("topic", "as", "there now", "partitions", "records", "stored")
+    row = (
+        "shop.customer-changes.v3",
+        "restored.shop.customer-changes.v3",
+        "part of this restore",
+        "312",
+        "≤ 1,234,567",
+    )
+    shown = table_lines(columns, [(*row, "268.0 MiB")], width=80, right=columns[3:])
+    assert shown[0].split() == ["topic", "as", "there", "now", "partitions", "records", "stored"]
+    assert shown[2].split()[-4:] == ["≤", "1,234,567", "268.0", "MiB"]
+    assert max(map(len, shown)) <= 80
