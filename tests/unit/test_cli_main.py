@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -189,12 +189,20 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("mirror, version ")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_command_as_ctrl_c(number: int, install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    """SIGTERM too is exit 130 with a message, also in the middle of asyncio; the handler is put back afterwards."""
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN])
+def on_ctrl_c(request: pytest.FixtureRequest) -> Iterator[None]:
+    """As in the foreground, and as in the background of a shell."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("on_ctrl_c")
+def test_sigterm_ends_a_command_as_ctrl_c(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 130 with a message, also in the middle of asyncio; the handler is put back afterwards."""
 
     async def work() -> None:
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(10)
 
     before = signal.getsignal(signal.SIGTERM)
