@@ -13,6 +13,7 @@ WORKER_ID = "demo-mirror"
 CLUSTER = "shop"
 BUCKET = "kafka-backup"
 
+_KEPT = "kept-after-a-failure"
 _CONFIG = """\
 # Written by the demonstration.
 [worker]
@@ -73,7 +74,7 @@ def write_config(folder: Path, at: Addresses, *, flush_interval: str) -> Path:
 
 @contextmanager
 def own_folder(folder: Path, *, keep: bool) -> Iterator[Path]:
-    """An empty folder for the time of a run, removed at its end unless ``keep``.
+    """An empty folder for the time of a run, removed at its end unless ``keep``, or when the file that :func:`keep_folder` makes is in it.
 
     Raises:
         DemoError: another run has it.
@@ -88,8 +89,13 @@ def own_folder(folder: Path, *, keep: bool) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            if not keep:
+            if not keep and not (folder / _KEPT).exists():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_folder(folder: Path) -> None:
+    """Do not remove the folder at the end of this run: something in it explains a failure."""
+    (folder / _KEPT).touch()
 
 
 def _empty(folder: Path) -> None:

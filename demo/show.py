@@ -37,9 +37,9 @@ class Show:
         """A command that runs now."""
         self.console.print(f"   [bold green]$[/] {text}", soft_wrap=True)
 
-    def line(self, text: str, *, style: str = "") -> None:
-        """A sentence below the step."""
-        self.console.print(f"   {text}", style=style, soft_wrap=True)
+    def line(self, text: str, *, style: str = "", markup: bool = True) -> None:
+        """A sentence below the step; without ``markup`` brackets are printed as they are."""
+        self.console.print(f"   {text}", style=style, soft_wrap=True, markup=markup)
 
     def table(self, columns: list[str], rows: list[list[str]], *, right: tuple[str, ...] = ()) -> None:
         """A table; ``right`` names the columns of numbers."""

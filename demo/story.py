@@ -8,7 +8,7 @@ from typing import Any
 
 from demo.data import TICKS, TOPICS, Shop, records_of
 from demo.failure import DemoError
-from demo.place import CLUSTER, own_folder
+from demo.place import CLUSTER, keep_folder, own_folder
 from demo.procfile import read_procfile
 from demo.show import Show
 from demo.stage import Stage, create_topics, delete_topics, page, wait_for
@@ -19,7 +19,8 @@ _NAMES = [spec.name for spec in TOPICS]
 _TICK_S = 0.17
 _KILL_AT = 0.25
 _FLUSH_INTERVAL = "1s"
-_DRAIN_TIMEOUT_S = 30.0
+_DRAIN_TIMEOUT_S = 40.0  # as TimeoutStopSec of the unit file: drain_timeout and what comes after it
+_LOG_LINES = 40
 
 
 class Checks:
@@ -48,15 +49,25 @@ def tell(*, keep: bool, procfile: Path) -> bool:
         stage = Stage(folder, procfile.absolute(), flush_interval=_FLUSH_INTERVAL)
         try:
             _play(show, checks, stage)
-        except DemoError:
-            if stage.worker is not None:
-                show.line(f"the end of the worker's log:\n{stage.worker.log_tail(15)}", style="red")
+        except Exception:
+            _explain(show, stage)
             raise
         finally:
             stage.end()
         checks.claim(not stage.running(), "nothing is left running")
-    _judge(show, checks, keep=keep)
+        if not checks.held:
+            _explain(show, stage)
+        _judge(show, checks, keep=keep or not checks.held)
     return checks.held
+
+
+def _explain(show: Show, stage: Stage) -> None:
+    """A failure whose reason is lost is worth nothing: the end of the worker's log, and the folder stays."""
+    keep_folder(stage.folder)
+    worker = stage.worker
+    if worker is not None:
+        show.line(f"the end of {worker.log_path}:\n{worker.log_tail(_LOG_LINES)}", style="red", markup=False)
+    show.line(f"logs and data are kept in {stage.folder}", style="red")
 
 
 def _play(show: Show, checks: Checks, stage: Stage) -> None:
@@ -123,11 +134,13 @@ def _end_worker(show: Show, checks: Checks, stage: Stage) -> None:
     worker = stage.worker
     assert worker is not None
     if not checks.claim(worker.is_running, "the worker lived through the disaster and the restore"):
-        show.line(f"the end of {worker.log_path.name}:\n{worker.log_tail(15)}", style="red")
         return
     show.command(f"kill -TERM {worker.pid}")
-    if not checks.claim(worker.end(_DRAIN_TIMEOUT_S) == 0, "the worker drained at SIGTERM and exited 0"):
-        show.line(f"the end of {worker.log_path.name}:\n{worker.log_tail(15)}", style="red")
+    began = time.monotonic()
+    code = worker.end(_DRAIN_TIMEOUT_S)
+    if not checks.claim(code == 0, "the worker drained at SIGTERM and exited 0"):
+        how = "it was killed, or had to be," if code is None else f"exit code {code}"
+        show.line(f"{how} after {time.monotonic() - began:.1f} s", style="red")
 
 
 def _write_and_kill(show: Show, checks: Checks, stage: Stage) -> None:
@@ -184,7 +197,7 @@ def _watch(show: Show, checks: Checks, stage: Stage, written: Callable[[], tuple
             bars.tick(now=True)
             return
         if time.monotonic() > deadline:
-            raise DemoError("what was written did not become safe in 90 s: see worker.log (run with --keep)")
+            raise DemoError("what was written did not become safe in 90 s")
         if stage.worker is not None:
             stage.worker.require_alive()
         time.sleep(0.15)

@@ -5,15 +5,14 @@ there no more.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.positions import OffsetRange, TopicPartition
-from mirror.errors import ClusterBusyError
 from mirror.kafka.cluster import LogOffsets
 from mirror.kafka.connection import ClusterConnection, confluent_options
 from mirror.kafka.errors import kafka_error_to_ours
@@ -23,30 +22,41 @@ __all__ = ["committed_offsets", "gone_offsets"]
 _PATIENCE_S: Final = 10.0
 
 
-async def committed_offsets(connection: ClusterConnection, group: str) -> dict[TopicPartition, int]:
-    """The committed offsets of a consumer group, which need not exist.
+async def committed_offsets(
+    connection: ClusterConnection, group: str, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """The committed offsets of a consumer group, which need not exist; partitions without one are left out.
 
     Args:
         connection: of the cluster.
         group: the mirror's id.
+        partitions: of topics that exist.
 
     Raises:
-        AccessError: DESCRIBE on the group is missing.
+        AccessError: DESCRIBE on the group or a topic is missing.
         UnreachableError, ClusterError, ClusterBusyError: it could not be asked within 10 s.
     """
-    what = f"committed offsets of group {group}"
+    return await asyncio.to_thread(_committed, connection, group, list(partitions))
+
+
+def _committed(
+    connection: ClusterConnection, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    # A consumer and not an AdminClient: its answer comes on this thread. An AdminClient that is dropped right after its answer crashes
+    # the process now and then. Without a subscription the consumer never joins the group.
+    settings = {**confluent_options(connection), "group.id": group, "enable.auto.commit": False}
     try:
-        admin = AdminClient(confluent_options(connection))
-        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_PATIENCE_S)
-        answer = asyncio.shield(asyncio.wrap_future(asked[group]))
-        found = await asyncio.wait_for(answer, _PATIENCE_S + 1)
+        consumer = Consumer(settings)
+        try:
+            asked = [KafkaPartition(tp.topic, tp.partition) for tp in partitions]
+            found = consumer.committed(asked, timeout=_PATIENCE_S)
+        finally:
+            consumer.close()
     except KafkaException as error:
-        raise kafka_error_to_ours(error, what) from error
-    except TimeoutError:
-        raise ClusterBusyError(f"{what}: no answer within {_PATIENCE_S:.0f} s") from None
+        raise kafka_error_to_ours(error, f"committed offsets of group {group}") from error
     return {
         TopicPartition(part.topic, part.partition): part.offset
-        for part in found.topic_partitions
+        for part in found
         if part.error is None and part.offset >= 0
     }
 

@@ -108,7 +108,7 @@ class SourceObserver:
         view.configs = await self._topic_configs(view)
         if positions:
             try:
-                view.committed = await committed_offsets(self._connection, self._group)
+                view.committed = await committed_offsets(self._connection, self._group, positions)
             except MirrorError as error:
                 view.problems.append(f"whether what was stored once is still stored: {error.message}")
         return view

@@ -148,6 +148,21 @@ def test_the_witness_wants_its_topics(kafka: "KafkaCluster") -> None:
 
 
 @pytest.mark.usefixtures("_servers")
+def test_a_failed_demonstration_says_why_and_keeps_its_folder(tmp_path: Path) -> None:
+    """A worker that ends at once: exit 1, the end of its log is shown, its folder stays and is named, no process does."""
+    procfile = tmp_path / "Procfile"
+    procfile.write_text("worker: echo 'the reason [of it]' >&2; false\n")
+    argv = [sys.executable, "-m", "demo", "--procfile", str(procfile)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "the reason [of it]" in done.stdout
+    assert f"kept in {tmp_path}/.demo" in done.stdout
+    assert "the reason" in (tmp_path / ".demo" / "worker.log").read_text()
+    assert not _processes_in(tmp_path)
+
+
+@pytest.mark.usefixtures("_servers")
 def test_an_interrupted_demonstration_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C while the servers run: exit 130, no process and no file is left."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -93,6 +93,67 @@ def test_open_transaction_is_told(site: Site, topic: Callable[..., str], prefix:
     producer.abort_transaction()
 
 
+@pytest.mark.parametrize("what", ["segment", "stray file", "topic object"])
+def test_what_cannot_be_read_is_at_risk(site: Site, topic: Callable[..., str], prefix: str, what: str) -> None:
+    """A damaged object of data or of a topic, or a file that mirror never wrote: at risk, counted, and `mirror verify` is the next step."""
+    name = topic(name=f"{prefix}a", retention_ms="-1")
+    produce(site.bootstrap, name, 100)
+    site.back_up(name)
+    if what == "stray file":
+        site.store.put("l0/2026-11-23/11/notes.txt", b"hello")
+    else:
+        key = max(info.key for info in site.store.list("l0/" if what == "segment" else "topics/"))
+        site.store.put(key, site.store.get(key)[:-40])
+    code, report = site.run_json("status")
+    assert (code, report["verdict"], report["totals"]["damaged"]) == (6, "AT RISK", 1)
+    assert "1 object of the repository cannot be read" in report["reason"]
+    assert "mirror verify" in report["next_step"]
+
+
+def _commit(site: Site, group: str, topic: str, offset: int) -> None:
+    """As a worker would: what it has stored."""
+    consumer = Consumer({"bootstrap.servers": site.bootstrap, "group.id": group, "enable.auto.commit": False})
+    consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+    consumer.close()
+
+
+def test_a_deleted_newest_object_is_at_risk(site: Site, topic: Callable[..., str], prefix: str) -> None:
+    """The workers' committed offset says that more was stored than is there; it says nothing of records that are only new."""
+    name = topic(name=f"{prefix}a", retention_ms="-1")
+    produce(site.bootstrap, name, 1_000)
+    builder = site.back_up(name)
+    _commit(site, f"{prefix}w", name, 1_000)
+    produce(site.bootstrap, name, 10, first=1_000)
+    assert site.run_json("status")[1]["verdict"] == "SAFE", "what is new was never stored"
+    newest = max(
+        (run.next_offset, run.start_offset, entry.key)
+        for entry in builder.repository.load_indexes()
+        for run in entry.index.runs
+    )
+    site.store.delete(newest[2])
+    code, report = site.run_json("status")
+    (partition,) = report["partitions"]
+    assert (code, report["verdict"], partition["state"]) == (6, "AT RISK", "missing")
+    assert f"its newest {newest[0] - newest[1]} offsets were stored once" in report["reason"]
+    assert "mirror repair table" in report["next_step"]
+    _commit(site, f"{prefix}w", name, 9_000)
+    assert site.run_json("status")[1]["verdict"] == "SAFE", "behind the end of the log: of an older incarnation"
+
+
+def test_own_topics_of_another_mirror_are_left_out(site: Site, topic: Callable[..., str], prefix: str) -> None:
+    """Two mirrors on one cluster do not feed each other; the exclusion names the other one."""
+    other = [topic(name=f"{prefix}m2-{what}") for what in ("sealed", "ledger-changelog", "__assignor-__leader")]
+    name = topic(name=f"{prefix}a-sealed")
+    produce(site.bootstrap, name, 10)
+    site.back_up(name)
+    code, report = site.run_json("status")
+    assert {p["facts"]["topic"] for p in report["partitions"]} == {name}
+    assert {report["not_covered"][one] for one in other} == {f"own topic of another mirror, {prefix}m2"}
+    lines = site.run_json("check")[1]["lines"]
+    assert any(f"other mirrors on this cluster: {prefix}m2" in line["message"] for line in lines)
+    assert code == 0
+
+
 def test_deleted_topic_is_still_stored(site: Site, topic: Callable[..., str], prefix: str) -> None:
     """A deleted topic is listed as stored and does not count against the verdict; its new incarnation does."""
     name = topic(name=f"{prefix}a")
