@@ -7,6 +7,7 @@ by record. Records that only the repository has are normal: the log was trimmed 
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from mirror.core.compression import unpack
@@ -27,7 +28,9 @@ from mirror.storage.repository import Repository
 
 __all__ = ["compare_with_source"]
 
-_PARTITIONS_AT_ONCE = 4
+_PARTITIONS_AT_ONCE = 16
+_CONNECTIONS = 4
+_CHUNK_BYTES = 1 << 20
 OnOffsets = Callable[[int, int], None]
 
 
@@ -95,13 +98,21 @@ async def compare_with_source(
         if on_offsets:
             on_offsets(done, total)
 
-    async def run(job: "_Comparison") -> None:
-        async with gate:
-            await job.run(SourceReader(client), advance)
+    # A broker answers the requests of one connection one after another.
+    readers = [SourceReader(client, number, chunk_bytes=_CHUNK_BYTES) for number in range(_CONNECTIONS)]
 
-    async with asyncio.TaskGroup() as group:
-        for job in jobs:
-            group.create_task(run(job))
+    with ThreadPoolExecutor(_PARTITIONS_AT_ONCE, thread_name_prefix="compare") as threads:
+
+        async def run(number: int, job: "_Comparison") -> None:
+            async with gate:
+                await job.run(readers[number % _CONNECTIONS], threads, advance)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, job in enumerate(jobs):
+                    group.create_task(run(number, job))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
     for job in jobs:
         report.findings += job.findings()
         report.counts.source_batches_equal += job.batches_equal
@@ -170,7 +181,8 @@ class _Comparison:
         self._stored = _Window(iterate_stored(repository, coverage))
         self._problems: list[tuple[FindingKind, int, int, str]] = []
 
-    async def run(self, reader: SourceReader, advance: Callable[[int], None]) -> None:
+    async def run(self, reader: SourceReader, threads: ThreadPoolExecutor, advance: Callable[[int], None]) -> None:
+        loop = asyncio.get_running_loop()
         at = self.start_offset
         topic_id = self._coverage.partition_id.topic_id
         while at < self.next_offset:
@@ -181,7 +193,7 @@ class _Comparison:
                 continue
             upper = min(at_next, self.next_offset)
             try:
-                await asyncio.to_thread(self._compare, body, at, upper)
+                await loop.run_in_executor(threads, self._compare, body, at, upper)
             except DamageError as error:
                 # The repository's own damage: verify has named it, or will; nothing behind it can be compared here.
                 self._problems.append(("run_damaged", at, self.next_offset, error.message))
