@@ -14,8 +14,12 @@ from aiokafka.protocol.metadata import MetadataRequest
 from mirror.errors import AccessError, MirrorError, UnreachableError
 from mirror.kafka.connection import ClusterConnection, aiokafka_options
 from mirror.kafka.errors import kafka_error_to_ours
+from mirror.kafka.whole_frames import read_whole_frames
 
-__all__ = ["MirrorClient", "kafka_error_to_ours", "open_client"]
+__all__ = ["LARGE_ANSWERS", "MirrorClient", "kafka_error_to_ours", "open_client"]
+
+LARGE_ANSWERS: Final = "large answers"
+"""The connection (see `mirror.kafka.wire.api.ask`) on which answers are read without copies."""
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,12 @@ class MirrorClient(AIOKafkaClient):
         log.error("no metadata from any of the brokers %s", node_ids)
         cluster_metadata.failed_update(None)
         return False
+
+    async def _get_conn(self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False) -> Any:
+        connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
+        if connection is not None and group == LARGE_ANSWERS:
+            read_whole_frames(connection)
+        return connection
 
     async def know_brokers(self, node_ids: Iterable[int]) -> None:
         """Make sure that the addresses of these brokers are known; ask the cluster only if one is not."""

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 _RESOLVE_PAUSE_SECONDS = 1.0
 _LOST_AFTER_SECONDS = 5.0
 _AGES_EVERY_SECONDS = 1.0
+_BACKLOG_LOOK_MS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class BackupPipeline:
             budget,
             fetch,
             on_notice=self._on_notice,
-            on_full=self._flush_soon,
+            on_full=self._memory_is_full,
             nothing_will_leave=lambda: not self.collector.first_buffered_at_ms and not self.flusher.in_flight,
         )
         self._notices = NoticeHandler(
@@ -106,6 +107,7 @@ class BackupPipeline:
         self._ahead: dict[TopicPartition, tuple[int, float]] = {}
         self._gate = asyncio.Event()
         self._flush_now = asyncio.Event()
+        self._backlog = False
         self._stopping = False
         self._assigning: asyncio.Task[None] | None = None
         self._tasks = [
@@ -251,14 +253,29 @@ class BackupPipeline:
     def _flush_soon(self) -> None:
         self._flush_now.set()
 
+    def _memory_is_full(self) -> None:
+        # What is on its way to the store frees memory by itself; flushing now would only cut what comes next into small objects.
+        if not self.flusher.in_flight:
+            self._flush_soon()
+
+    def _is_at_end(self) -> bool:
+        """Whether every log is collected up to its end, as far as the last answers tell."""
+        for tp, source in self.fetcher.sources.items():
+            buffer = self.collector.buffers.get(tp)
+            if source.watermarks is None or buffer is None or buffer.expected < source.watermarks.last_stable_offset:
+                return False
+        return True
+
     async def _flush_loop(self) -> None:
         interval = self._settings.flush_interval_ms
         while True:
             first = self.collector.first_buffered_at_ms
             wait_ms = first + interval - int(time.time() * 1000) if first else 1000
-            if wait_ms > 0:
+            # After a backlog the rest goes as soon as the end is reached: its age is no reason to wait.
+            if wait_ms > 0 and not (self._backlog and first and self._is_at_end()):
                 try:
-                    await asyncio.wait_for(self._flush_now.wait(), min(wait_ms, 1000) / 1000)
+                    longest_ms = _BACKLOG_LOOK_MS if self._backlog else 1000
+                    await asyncio.wait_for(self._flush_now.wait(), min(wait_ms, longest_ms) / 1000)
                 except TimeoutError:
                     continue
             self._flush_now.clear()
@@ -266,6 +283,8 @@ class BackupPipeline:
             if self.flusher.in_flight >= self._settings.put_threads and not self._must_flush():
                 await asyncio.sleep(0.05)
                 continue
+            # Behind at a flush by size means a backlog; a steady load that fills a buffer is at the end of its logs.
+            self._backlog = self._must_flush() and not self._is_at_end()
             self._flush()
 
     def _must_flush(self) -> bool:
