@@ -79,8 +79,9 @@ class Discovery:
         """The topics that the rules select, in order; the others are kept with their rule."""
         selected = []
         self.excluded = {}
+        rules = self._rules.among(names)
         for name in sorted(names):
-            decision = self._rules.decide(name)
+            decision = rules.decide(name)
             if decision.selected:
                 selected.append(name)
             else:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import gc
 import logging
 import os
@@ -22,6 +21,7 @@ from agents.discovery import Discovery
 from agents.gauges import Gauges
 from agents.health import Health
 from agents.ledger import EventPublisher, ledger_key, row_position
+from agents.own_topics import OwnTopics
 from agents.table_folder import TableFolder, hold_data_dir
 from agents.web import add_pages
 from mirror.config import Config
@@ -53,14 +53,6 @@ _RETRY_SECONDS = 2.0
 _GOODBYE_SECONDS = 15.0
 _GIVE_UP_SECONDS = 5.0
 _ROLLUP_SECONDS = 60.0
-# Small segments are compacted soon: a new worker reads all of the changelog when it starts.
-_COMPACTED = {
-    "cleanup.policy": "compact",
-    "segment.bytes": str(8 << 20),
-    "segment.ms": str(3600 * 1000),
-    "min.cleanable.dirty.ratio": "0.1",
-}
-_SEALED_CONFIGS = {"cleanup.policy": "delete", "retention.ms": str(7 * 24 * 3600 * 1000)}
 
 
 class _FaustWorker(faust.Worker):
@@ -145,10 +137,10 @@ class WorkerProcess:
         repository.require_cluster(view.cluster_id)
         admin = Admin(connection, client)
         replication = config.worker.internal_topic_replication or min(3, view.broker_count)
-        own_topics = functools.partial(self._ensure_own_topics, admin, view, replication)
-        await _with_patience(own_topics, "the source cluster, for the mirror's own topics")
+        self._own_topics = OwnTopics(self._topics, admin, view, replication)
+        await _with_patience(self._own_topics.ensure, "the source cluster, for the mirror's own topics")
         await _with_patience(view.refresh, "the source cluster")
-        sources = [name for name in sorted(view.topics) if self._rules.decide(name).selected]
+        sources = self._rules.among(view.topics).select(view.topics)
         log.info(
             "worker %s of %s backs up %d of %d topics of cluster %s to %s",
             self.writer,
@@ -169,21 +161,7 @@ class WorkerProcess:
             table_store=self.table_folder.open(),
             table_path=self.table_folder.path,
         )
-        self._restore_own_topics = own_topics
         self._assemble(repository, view, admin)
-
-    async def _ensure_own_topics(self, admin: Admin, view: ClusterView, replication: int) -> None:
-        for purpose, configs in (("sealed", _SEALED_CONFIGS), ("ledger", _COMPACTED), ("assignor", {})):
-            name = self._topics[purpose]
-            if name in view.topics:
-                continue
-            log.info("creating the mirror's own topic %s", name)
-            try:
-                await admin.create_topic(name, partitions=1, replication_factor=replication, configs=configs)
-            except MirrorError:
-                await view.refresh()
-                if name not in view.topics:  # else another worker was faster
-                    raise
 
     def _assemble(self, repository: Repository, view: ClusterView, admin: Admin) -> None:
         worker = self.config.worker
@@ -313,9 +291,9 @@ class WorkerProcess:
     async def _record_topics(self, selected: list[str]) -> None:
         """Each worker captures the topics of which it has the first partition."""
         topics = self.pipeline.view.topics
-        if any(name not in topics for name in self._topics.values()):
+        if self._own_topics.are_missing:
             log.error("topics of the mirror itself are gone: they are created anew, backup goes on")
-            await self._restore_own_topics()
+            await self._own_topics.ensure()
         mine = {tp.topic for tp in self.pipeline.owned if tp.partition == 0}
         if topics:
             await self.recorder.record([topics[name] for name in sorted(mine) if name in topics], present=topics)

@@ -1,7 +1,7 @@
 """``mirror verify``."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -11,6 +11,10 @@ from mirror.cli.opening import open_for
 from mirror.cli.output import emit_json, human_bytes, human_count, print_line, print_table
 from mirror.cli.progress import progress
 from mirror.config import Config
+from mirror.core.coverage import PartitionCoverage
+from mirror.core.positions import TopicPartition
+from mirror.errors import MirrorError
+from mirror.kafka.connection import ClusterConnection
 from mirror.service.verify import verify_repository
 from mirror.service.verify_findings import Finding, Level, Note, VerifyReport
 from mirror.service.verify_footers import OnProgress
@@ -53,7 +57,9 @@ def command(cli: CliContext, topics: tuple[str, ...], alias: str, quick: bool, d
         async def compare() -> None:
             from mirror.kafka.client import open_client
 
-            async with await open_client(connection_for(config.source_cluster)) as client:
+            connection = connection_for(config.source_cluster)
+            async with await open_client(connection) as client:
+                committed = await _committed(connection, config.worker.id, coverage.values(), report)
                 with progress("comparing with the source", unit="offsets", quiet=cli.as_json) as bar:
                     done = 0
 
@@ -63,12 +69,29 @@ def command(cli: CliContext, topics: tuple[str, ...], alias: str, quick: bool, d
                         bar.advance(compared - done)
                         done = compared
 
-                    await compare_with_source(repository, coverage, client, report, on_offsets=advance)
+                    await compare_with_source(
+                        repository, coverage, client, report, on_offsets=advance, committed=committed
+                    )
 
         asyncio.run(compare())
         report.finish()
     _print(cli, config, report)
     return report.exit_code
+
+
+async def _committed(
+    connection: ClusterConnection, group: str, coverage: Iterable[PartitionCoverage], report: VerifyReport
+) -> dict[TopicPartition, int] | None:
+    """What the workers committed as stored; None, and a note, where that cannot be asked."""
+    from mirror.service.status_committed import committed_offsets
+
+    partitions = {TopicPartition(entry.topic, entry.partition_id.partition) for entry in coverage}
+    try:
+        return await committed_offsets(connection, group, partitions)
+    except MirrorError as error:
+        message = f"not known whether all that was stored once is still stored: {error.message}"
+        report.notes.append(Note(kind="not_compared", message=message))
+        return None
 
 
 @contextmanager

@@ -27,15 +27,9 @@ class TopicGlob(Text):
     def parse(self, raw: object, place: Place) -> str:
         """The pattern itself."""
         pattern = super().parse(raw, place)
-        if problem := problem_of_glob(pattern) or _unclosed_bracket(pattern):
+        if problem := problem_of_glob(pattern):
             raise ValueError(problem)
         return pattern
-
-
-def _unclosed_bracket(pattern: str) -> str | None:
-    """Such a bracket stands for itself, and no topic name holds one."""
-    rest = re.sub(r"\[!?+.[^\]]*\]", "", pattern)  # a closing bracket that comes first is one of the set
-    return f"the bracket {wrong[0]!r} has no counterpart" if (wrong := re.search(r"[\[\]]", rest)) else None
 
 
 class TopicRegex(Text):

@@ -77,12 +77,6 @@ class PositionsBook:
         """A partition begins, unless it is known already."""
         self._positions.setdefault(PartitionId(entry.topic_id, entry.partition), SafePosition(entry.start_offset))
 
-    def advance_to(self, partition_id: PartitionId, safe: SafePosition) -> None:
-        """Somebody else knows that a partition is safe further than we knew."""
-        known = self._positions.get(partition_id)
-        if known is None or known.next_offset < safe.next_offset:
-            self._positions[partition_id] = SafePosition(safe.next_offset, safe.leader_epoch, list(safe.pending))
-
     def set_coverage(self, coverage: Iterable[PartitionCoverage], forks: Iterable[ForkEntry] = ()) -> None:
         """Take the positions of a repository's coverage, and the forks that it was made with."""
         for entry in coverage:

@@ -336,8 +336,7 @@ def _next_step(worst: PartitionStatus) -> str:
 
 
 _NEXT_STEPS: dict[PartitionState, str] = {
-    "missing": "`mirror verify` names the damaged offsets; `mirror repair table` and then a restart of the workers fetch again what "
-    "the source still has",
+    "missing": "`mirror verify` names the damaged offsets; after a restart the workers fetch again what the source still has",
     "lost": "start `mirror worker`: it records the gap and goes on; raise retention.ms of {topic} until it has caught up",
     "not_covered": "start `mirror worker`; `mirror check` says what it lacks",
     "late": "is `mirror worker` running? See its log and `mirror check`",

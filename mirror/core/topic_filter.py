@@ -104,7 +104,13 @@ def problem_of_glob(pattern: str) -> str | None:
         return f"no topic name holds {wrong!r}; a regular expression belongs in the _regex setting"
     if len(pattern.replace("*", "")) > _LONGEST_TOPIC and "[" not in pattern:
         return f"a topic name has at most {_LONGEST_TOPIC} characters"
-    return None
+    return _unclosed_bracket(pattern)
+
+
+def _unclosed_bracket(pattern: str) -> str | None:
+    """Such a bracket stands for itself, and no topic name holds one."""
+    rest = re.sub(r"\[!?+.[^\]]*\]", "", pattern)  # a closing bracket that comes first is one of the set
+    return f"the bracket {wrong[0]!r} has no counterpart" if (wrong := re.search(r"[\[\]]", rest)) else None
 
 
 def problem_of_regex(pattern: str) -> str | None:

@@ -146,7 +146,7 @@ def _gone_finding(coverage: PartitionCoverage, offsets: OffsetRange) -> Finding:
         kind="newest_missing",
         message=(
             "a worker has committed these offsets as stored, the repository ends before them: the object that held them is gone; "
-            "`mirror repair table` and then a restart of the workers fetch again what the source still has"
+            "after a restart the workers fetch again what the source still has"
         ),
         topic=coverage.topic,
         topic_id=topic_id,

@@ -135,7 +135,7 @@ def test_a_deleted_newest_object_is_at_risk(site: Site, topic: Callable[..., str
     (partition,) = report["partitions"]
     assert (code, report["verdict"], partition["state"]) == (6, "AT RISK", "missing")
     assert f"its newest {newest[0] - newest[1]} offsets were stored once" in report["reason"]
-    assert "mirror repair table" in report["next_step"]
+    assert "after a restart" in report["next_step"]
     _commit(site, f"{prefix}w", name, 9_000)
     assert site.run_json("status")[1]["verdict"] == "SAFE", "behind the end of the log: of an older incarnation"
 

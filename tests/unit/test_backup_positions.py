@@ -125,16 +125,6 @@ def test_a_cut_tail_never_closes_a_hole_of_the_log_that_replaced_it() -> None:
     assert found.next_offset == 150
 
 
-def test_what_somebody_else_knows_moves_a_position_forward_only() -> None:
-    """The table may know of newer objects than the last reading of the store."""
-    book = PositionsBook()
-    book.advance_to(PARTITION, SafePosition(50, 3))
-    book.advance_to(PARTITION, SafePosition(20, 9))
-    found = book.get(PARTITION)
-    assert found is not None
-    assert (found.next_offset, found.leader_epoch) == (50, 3)
-
-
 # --- the table
 
 

@@ -1,4 +1,4 @@
-"""Where a partition goes on: the store is the truth, the table may know more, a start is durable before the first fetch."""
+"""Where a partition goes on: the store is the truth, the table only makes us look again, a start is durable before the first fetch."""
 
 import time
 from typing import Any
@@ -95,15 +95,32 @@ async def test_the_store_says_where_to_go_on_and_under_which_leader_epoch(lab: L
     assert lab.order == []
 
 
-async def test_the_table_counts_where_it_knows_more_and_is_ignored_where_it_is_behind(lab: Lab) -> None:
-    """Neither can be ahead of the store."""
+async def test_a_table_that_knows_more_makes_the_repository_be_read_again(lab: Lab) -> None:
+    """Another worker's object, put after our look; a table that is behind changes nothing."""
+    lab.put(1, 0)
+    resolver = lab.resolver()
+    await resolver.load()
+    lab.put(2, 3)
+    lab.table[PARTITION] = SafePosition(6, 4)
+    assert (await resolver.resolve({TP}))[TP].offset == 6
+    assert resolver.durable_offset(PARTITION) == 6
+    lab.table[PARTITION] = SafePosition(1)
+    assert (await lab.resolver().resolve({TP}))[TP].offset == 6
+
+
+async def test_what_only_the_table_knows_is_gone_and_fetched_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody deleted the newest object: going on behind it would leave a hole for ever."""
     lab.put(1, 0)
     lab.table[PARTITION] = SafePosition(60, 5)
-    resolver = lab.resolver()
-    assert (await resolver.resolve({TP}))[TP].offset == 60
-    assert resolver.durable_offset(PARTITION) == 60
-    lab.table[PARTITION] = SafePosition(1)
     assert (await lab.resolver().resolve({TP}))[TP].offset == 3
+    assert "orders-0 was stored up to 60, but the repository has it up to 3 only" in caplog.text
+
+
+async def test_a_partition_whose_only_objects_are_gone_begins_anew(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """With a start of its own, and never in silence."""
+    lab.table[PARTITION] = SafePosition(60, 5)
+    assert (await lab.resolver().resolve({TP}))[TP].offset == 40
+    assert "orders-0 was stored up to 60" in caplog.text
 
 
 async def test_what_another_worker_wrote_is_read_before_its_partition_is_resolved(lab: Lab) -> None:

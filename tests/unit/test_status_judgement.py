@@ -233,7 +233,7 @@ def test_newest_object_that_is_gone_is_missing() -> None:
     )
     found = _verdict(gone)
     assert (found.word, found.exit_code) == ("AT RISK", 6)
-    assert "mirror repair table" in found.next_step
+    assert "after a restart" in found.next_step
 
 
 @pytest.mark.parametrize(("count", "said"), [(1, "1 object of the repository cannot be read"), (3, "3 objects of")])

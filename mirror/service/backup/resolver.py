@@ -1,6 +1,7 @@
-"""Where each assigned partition goes on: from the repository, which is the truth, and the table, which may know of newer objects.
+"""Where each assigned partition goes on: from the repository, which is the truth; the table tells whether we have read all of it.
 
-Neither can be ahead of the store, so the larger of the two is right. A partition that was never seen gets a start, which is durable
+A table that knows more than we do speaks of objects that came after our last look, so we look again. What is not there then is there
+no more (somebody deleted it, or it cannot be read), and is fetched again. A partition that was never seen gets a start, which is durable
 before its first fetch: else `latest`, killed before the first flush, would begin again later and lose what came between.
 """
 
@@ -86,17 +87,17 @@ class PositionResolver:
         """
         if not self._loaded_at_ms:
             await self.load()
+        present = {tp: topic_id for tp in tps if (topic_id := self._view.topic_id(tp.topic)) is not None}
+        if ahead := self._ahead(present):
+            await self.load()
+            self._report_gone(self._ahead({tp: present[tp] for tp in ahead}))
         found: dict[TopicPartition, FetchPosition] = {}
         unseen: dict[TopicPartition, str] = {}
-        for tp in tps:
-            topic_id = self._view.topic_id(tp.topic)
-            if topic_id is None:
-                continue
+        for tp, topic_id in present.items():
             safe = self.safe_position(PartitionId(topic_id, tp.partition))
             if safe is None:
                 unseen[tp] = topic_id
             else:
-                self._book.advance_to(PartitionId(topic_id, tp.partition), safe)
                 found[tp] = FetchPosition(topic_id, safe.next_offset, safe.leader_epoch)
         if unseen:
             found.update(await self._begin(unseen))
@@ -107,14 +108,35 @@ class PositionResolver:
         self._book.fold((index,))
 
     def durable_offset(self, partition_id: PartitionId) -> int:
-        """How far a partition of ours is durable, without a look into the table (this is asked for every partition, again and again)."""
+        """How far a partition of ours is durable, 0 where nothing is known."""
         known = self._book.get(partition_id)
         return known.next_offset if known is not None else 0
 
     def safe_position(self, partition_id: PartitionId) -> SafePosition | None:
-        """The furthest that is known to be safe."""
-        known = [self._book.get(partition_id), self._look_up(partition_id)]
-        return max((entry for entry in known if entry is not None), key=lambda entry: entry.next_offset, default=None)
+        """How far a partition of ours is safe in the repository, as last read and as written since."""
+        return self._book.get(partition_id)
+
+    def _ahead(self, present: Mapping[TopicPartition, str]) -> dict[TopicPartition, int]:
+        """Partitions of which the table says more than we know, and what it says."""
+        found = {}
+        for tp, topic_id in present.items():
+            partition_id = PartitionId(topic_id, tp.partition)
+            told, known = self._look_up(partition_id), self._book.get(partition_id)
+            if told is not None and (known is None or known.next_offset < told.next_offset):
+                found[tp] = told.next_offset
+        return found
+
+    def _report_gone(self, gone: Mapping[TopicPartition, int]) -> None:
+        for tp, told in sorted(gone.items()):
+            topic_id = self._view.topic_id(tp.topic)
+            stored = self.durable_offset(PartitionId(topic_id, tp.partition)) if topic_id else 0
+            log.error(
+                "%s was stored up to %d, but the repository has it up to %d only: an object is gone or cannot be read; "
+                "what the source still has is fetched again",
+                tp,
+                told,
+                stored,
+            )
 
     async def _begin(self, unseen: Mapping[TopicPartition, str]) -> dict[TopicPartition, FetchPosition]:
         logs = await self._log_offsets(set(unseen))

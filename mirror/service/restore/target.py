@@ -26,6 +26,7 @@ async def examine_target(
     Raises:
         UnreachableError, AccessError, ClusterError: naming the topic or broker that could not be asked.
     """
+    everything = await describe_cluster(client)
     cluster = await describe_cluster(client, names)
     for error in cluster.missing.values():
         if not isinstance(error, TopicNotFoundError):
@@ -57,6 +58,7 @@ async def examine_target(
         bootstrap=bootstrap,
         broker_count=len(cluster.brokers),
         topics=topics,
+        topic_names=frozenset(everything.topics),
         default_configs=defaults,
     )
 
