@@ -3,10 +3,10 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mirror.core.topic_filter import Decision, TopicFilter
+from mirror.core.topic_filter import Decision, TopicFilter, problem_of_glob
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,8 @@ def test_useless_pattern_is_refused(rules: dict[str, tuple[str, ...]], expected:
 
 @given(st.text(alphabet="ab._-[]!*?", min_size=1, max_size=12), st.text(alphabet="ab._-", min_size=1, max_size=12))
 def test_every_glob_decides(glob: str, topic: str) -> None:
-    """Any combination of glob characters compiles and decides, and excluding is the opposite of including."""
+    """Any glob that is not refused compiles and decides, and excluding is the opposite of including."""
+    assume(problem_of_glob(glob) is None)
     included = TopicFilter(include=(glob,)).decide(topic)
     excluded = TopicFilter(exclude=(glob,)).decide(topic)
     if topic.startswith("__"):
