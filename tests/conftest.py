@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from tests.servers.kafka import KafkaCluster
     from tests.servers.minio import MinioServer
     from tests.servers.secure import SecureKafka
+
+
+# A shell that runs us in the background lets us, and all that we start, ignore Ctrl-C: tests that send it would wait in vain.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

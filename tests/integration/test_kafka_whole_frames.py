@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AclOperation, ResourceType
 
-from mirror.kafka.client import LARGE_ANSWERS, MirrorClient, open_client
+from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.cluster import describe_cluster
 from mirror.kafka.connection import ClusterConnection
 from mirror.kafka.tls import TlsFiles
@@ -20,6 +20,7 @@ from tests.servers.secure import SecureKafka
 
 pytestmark = pytest.mark.servers
 
+OURS = "ours"
 _VALUES = 400
 _VALUE_BYTES = 20_000
 
@@ -39,15 +40,15 @@ async def _fetch(client: MirrorClient, topic: str, connection: object) -> FetchR
 
 
 async def _equal_on_both(client: MirrorClient, topic: str) -> None:
-    (plain,) = (await _fetch(client, topic, "plain")).partitions
-    several = await asyncio.gather(*(_fetch(client, topic, LARGE_ANSWERS) for _ in range(3)))
+    (plain,) = (await _fetch(client, topic, 7)).partitions
+    several = await asyncio.gather(*(_fetch(client, topic, OURS) for _ in range(3)))
     assert len(plain.records) >= _VALUES * _VALUE_BYTES
     assert [bytes(answer.partitions[0].records) == bytes(plain.records) for answer in several] == [True] * 3
     protocols = {
         group: type(connection._writer.transport.get_protocol()) for (_, group), connection in client._conns.items()
     }
-    assert protocols[LARGE_ANSWERS] is _WholeFrames
-    assert protocols["plain"] is not _WholeFrames
+    assert protocols[OURS] is _WholeFrames
+    assert protocols[7] is not _WholeFrames
 
 
 async def test_in_clear(kafka: KafkaCluster, topic: Callable[..., str]) -> None:
@@ -90,10 +91,10 @@ async def test_a_broker_that_hangs_up_is_told_and_asked_again(kafka: KafkaCluste
     name = topic()
     _fill(name, {"bootstrap.servers": kafka.bootstrap})
     async with connected(kafka.bootstrap) as client:
-        first = await _fetch(client, name, LARGE_ANSWERS)
+        first = await _fetch(client, name, OURS)
         for (_, group), connection in list(client._conns.items()):
-            if group == LARGE_ANSWERS:
+            if group == OURS:
                 connection._writer.transport.abort()
         await asyncio.sleep(0.1)
-        again = await _fetch(client, name, LARGE_ANSWERS)
+        again = await _fetch(client, name, OURS)
     assert bytes(again.partitions[0].records) == bytes(first.partitions[0].records)

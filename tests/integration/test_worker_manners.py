@@ -122,6 +122,20 @@ def test_idle_partitions_write_nothing_and_a_stop_drains(lab: WorkerLab) -> None
     assert sum(entry.position for entry in lab.coverage_of("quiet").values()) == 600
 
 
+def test_the_rest_of_a_backlog_goes_when_the_end_is_reached(lab: WorkerLab) -> None:
+    """Filled buffers have brought the worker to the end: what is left does not wait an hour. What comes then does."""
+    lab.make_topic("past", 2)
+    lab.load({"past": 2}, total=4000, records_per_second=100_000, padding=1000, codec="none").finish()
+    worker = lab.worker(flush_interval="1h", flush_bytes="256KiB")
+    lab.wait_durable({"past": 2}, 20)
+    before = len(lab.objects())
+    lab.load({"past": 2}, total=100).finish()
+    time.sleep(2.0)
+    assert len(lab.objects()) == before
+    worker.terminate()
+    assert worker.wait_exit(20) == 0
+
+
 def test_a_stop_with_the_store_gone_gives_up_and_the_successor_fetches_again(lab: WorkerLab) -> None:
     """Non-zero within the drain timeout and a little; nothing is lost."""
     lab.make_topic("steady", 2)

@@ -5,12 +5,14 @@ import struct
 from collections import deque
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mirror.errors import ClusterError
+from mirror.kafka import whole_frames
 from mirror.kafka.whole_frames import _WholeFrames
 from mirror.kafka.wire.api import Api, RawRequest
 
@@ -48,14 +50,18 @@ def _feed(protocol: _WholeFrames, data: bytes, most: list[int]) -> None:
 
 @given(
     bodies=st.lists(st.binary(max_size=300), min_size=1, max_size=8),
-    most=st.lists(st.integers(1, 64), min_size=1, max_size=6),
+    most=st.lists(st.integers(1, 400), min_size=1, max_size=6),
+    small_bytes=st.integers(9, 200),
 )
-def test_every_answer_reaches_its_request_however_it_is_cut(bodies: list[bytes], most: list[int]) -> None:
-    """In order, each with its own bytes."""
+def test_every_answer_reaches_its_request_however_it_is_cut(
+    bodies: list[bytes], most: list[int], small_bytes: int
+) -> None:
+    """In order, each with its own bytes, whichever of them count as large."""
     loop = asyncio.new_event_loop()
     connection = _Connection(len(bodies), loop)
-    protocol = _WholeFrames(connection, None)
-    _feed(protocol, b"".join(_frame(number, body) for number, body in enumerate(bodies)), most)
+    with mock.patch.object(whole_frames, "_SMALL_BYTES", small_bytes):
+        protocol = _WholeFrames(connection, None)
+        _feed(protocol, b"".join(_frame(number, body) for number, body in enumerate(bodies)), most)
     assert [bytes(future.result()) for future in connection.futures] == bodies
     assert (len(connection._requests), connection.odd) == (0, [])
     loop.close()
