@@ -25,6 +25,7 @@ BYTES_PER_SECOND = 20_000_000
 RECORD_BYTES = 870
 GOALS_S = {50: 1.5, 99: 3.0}
 _WARM_UP_S = 5.0
+_LEAST_SHARE = 0.95
 _TOPIC = "steady"
 
 
@@ -46,6 +47,10 @@ def measure_recovery_point(stack: BenchStack, seconds: int) -> list[Result]:
     ages_s, duration_s, log_bytes = _ages(stack, reader.told)
     deployment.remove()
     delete_topics(stack, _TOPIC)
+    if log_bytes / duration_s < _LEAST_SHARE * BYTES_PER_SECOND:
+        raise BenchError(
+            f"{log_bytes / duration_s / 1e6:.1f} MB/s were produced instead of {BYTES_PER_SECOND / 1e6:.0f}"
+        )
     details = {
         "batches": len(ages_s),
         "seconds": round(duration_s, 1),

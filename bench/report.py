@@ -11,6 +11,7 @@ from bench.restore import RESTORE_TIMED
 from bench.settings import FAUST_RECORDS
 from bench.stack import BROKER_HEAP
 from bench.topics import PARTITIONS, TOPICS
+from bench.why import WHY
 
 __all__ = ["results_json", "results_markdown"]
 
@@ -99,7 +100,8 @@ def _missed(results: Sequence[Result]) -> str:
         return ""
     lines = ["## Missed", ""]
     lines += [
-        f"- {result.name}: {_ratio(result.ratio)} where {result.goal:g} was wanted. `python -m bench.profile` shows where the time goes."
+        f"- {result.name}: {_ratio(result.ratio)} where {result.goal:g} was wanted. "
+        + WHY.get(result.name, "`python -m bench.profile` shows where the time goes.")
         for result in missed
     ]
     return "\n".join([*lines, ""])

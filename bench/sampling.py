@@ -1,11 +1,14 @@
 """A sampling profiler inside a process: where each thread is, and how much CPU each thread took. No other tools needed.
 
-`python -m bench.sampling <arguments of mirror>` runs a `mirror` command under it; the report goes to $BENCH_PROFILE_PATH. Samples
-are of wall time, taken with the interpreter's lock held: a thread inside native code without the lock is seen at the line that
-called it. Each sample weighs what CPU its thread took since the last, so what waits weighs nothing; imports are left out.
+`python -m bench.sampling <arguments of mirror>` runs a `mirror` command under it; the report goes to $BENCH_PROFILE_PATH. A sample is
+taken for every few milliseconds of CPU, in a signal handler, which the main thread runs at its next bytecode: where that thread is, is
+where it was. (A sampling thread must wait for the interpreter's lock, which a busy thread gives up in its system calls, and then sees
+nothing but those.) The other threads are seen where they hold no lock. Each sample weighs what CPU its thread took since the last;
+imports are left out.
 """
 
 import os
+import signal
 import sys
 import threading
 from collections import Counter
@@ -29,32 +32,22 @@ class Sampler:
         self._cumulative: Counter[tuple[str, str]] = Counter()
         self._cpu_seconds: dict[str, float] = {}
         self._last: dict[int, float] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin; from the main thread."""
+        signal.signal(signal.SIGPROF, self._sample)
+        signal.setitimer(signal.ITIMER_PROF, _EVERY_S, _EVERY_S)
 
     def stop(self) -> str:
         """End; returns the report."""
-        self._stopping.set()
-        self._thread.join()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         return self._report()
 
-    def _run(self) -> None:
-        sys.setswitchinterval(
-            0.0002
-        )  # else short work is over, and its loop waiting again, when the sampler gets to see it
-        while not self._stopping.wait(_EVERY_S):
-            self._sample()
-
-    def _sample(self) -> None:
-        frames = sys._current_frames()
-        me = threading.get_ident()
-        # Our own frame in our own variable is a cycle: the other frames, and the memory they hold, would live until the
-        # collector comes by, and a worker whose bytes do not come back stands still for half a minute.
-        del frames[me]
+    def _sample(self, _signal: int, interrupted: FrameType | None) -> None:
+        frames: dict[int, FrameType | None] = dict(sys._current_frames())
+        # Not this handler's own frame: one in its own variable is a cycle, and with it the other frames and the memory they hold would
+        # live until the collector comes by.
+        frames[threading.get_ident()] = interrupted
         for thread in threading.enumerate():
             frame = frames.get(thread.ident or 0)
             if frame is None or thread.native_id is None:

@@ -5,9 +5,9 @@ from collections import deque
 from typing import Final
 
 from mirror.core.positions import TopicPartition
-from mirror.errors import MirrorError
+from mirror.errors import ClusterBusyError, MirrorError
 
-__all__ = ["Lane", "Pending", "Route"]
+__all__ = ["Lane", "Pending", "Route", "named", "out_of_time"]
 
 _BROKER_REMEMBERS_BATCHES: Final = 5
 """Of each producer and partition: among so many it recognises a duplicate."""
@@ -98,3 +98,14 @@ class Lane:
     def is_out_of_time(self, now_s: float) -> bool:
         """Whether the oldest batch has waited longer than it may."""
         return bool(self.queue) and self.queue[0].deadline_s < now_s
+
+
+def named(error: MirrorError, tp: TopicPartition) -> MirrorError:
+    """The error, with the partition that it is about."""
+    return type(error)(f"produce to {tp}: {error.message}", hint=error.hint)
+
+
+def out_of_time(lane: Lane) -> MirrorError:
+    """Why a lane is given up whose oldest batch has waited too long."""
+    error = lane.error or ClusterBusyError("not acknowledged")
+    return type(error)(f"gave up producing to {lane.tp} after its delivery timeout: {error.message}", hint=error.hint)

@@ -13,25 +13,27 @@ D. Until the leader has acknowledged one batch since the last such start, only o
 
 import asyncio
 import contextlib
+import functools
 from types import TracebackType
 from typing import Final
 
 from mirror.core.positions import TopicPartition
-from mirror.errors import ClusterBusyError, ClusterError, MirrorError, TopicNotFoundError
-from mirror.kafka.batch_lanes import Lane, Pending, Route
+from mirror.errors import ClusterError, MirrorError, TopicNotFoundError
+from mirror.kafka.batch_lanes import Lane, Pending, Route, named, out_of_time
 from mirror.kafka.batch_rewrite import SEQUENCE_MODULUS, prepare
 from mirror.kafka.byte_budget import ByteBudget
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.errors import RETRIABLE_CODES, kafka_error_to_ours
 from mirror.kafka.leaders import Leader, Leaders
 from mirror.kafka.wire.init_producer_id import ProducerIdentity, init_producer_id
-from mirror.kafka.wire.produce import ProducedPartition, produce
+from mirror.kafka.wire.produce import ProducedPartition, produce, produce_now
 
 __all__ = ["OFFSET_UNKNOWN", "BatchProducer"]
 
 OFFSET_UNKNOWN: Final = -1
 """Result for a batch that the broker had appended so long ago that it no longer remembers where."""
 
+_Taken = dict[TopicPartition, tuple[Lane, Pending]]
 _OUT_OF_ORDER: Final = 45
 _DUPLICATE: Final = 46
 _TOPIC_UNKNOWN: Final = frozenset({3, 100})
@@ -144,7 +146,14 @@ class BatchProducer:
             raise lane.failed
         await self._budget.take(len(batch))
         try:
-            ready, record_count = self._ready(lane, batch, self._identity)
+            if lane.failed is not None:  # while we waited for memory
+                raise lane.failed  # noqa: TRY301 - the bytes go back below
+            ready, record_count = prepare(
+                batch,
+                producer_id=self._identity.producer_id,
+                producer_epoch=self._identity.producer_epoch,
+                base_sequence=lane.next_sequence,
+            )
         except BaseException:
             self._budget.give_back(len(batch))
             raise
@@ -154,17 +163,6 @@ class BatchProducer:
         self._idle.clear()
         self._offer(lane)
         return pending.future
-
-    @staticmethod
-    def _ready(lane: Lane, batch: bytes | bytearray | memoryview, identity: ProducerIdentity) -> tuple[bytearray, int]:
-        if lane.failed is not None:  # while we waited for memory
-            raise lane.failed
-        return prepare(
-            batch,
-            producer_id=identity.producer_id,
-            producer_epoch=identity.producer_epoch,
-            base_sequence=lane.next_sequence,
-        )
 
     def _lane(self, tp: TopicPartition) -> Lane:
         lane = self._lanes.get(tp)
@@ -224,7 +222,7 @@ class BatchProducer:
                 self._launch(route)
 
     def _launch(self, route: Route) -> None:
-        taken: dict[TopicPartition, tuple[Lane, Pending]] = {}
+        taken: _Taken = {}
         size_bytes = 0
         for lane in list(route.ready):
             if not lane.may_send or lane.route is not route:
@@ -242,25 +240,39 @@ class BatchProducer:
         if not taken:
             return
         route.requests += 1
-        task = asyncio.get_running_loop().create_task(self._request(route, taken))
+        batches = {tp: pending.batch for tp, (_, pending) in taken.items()}
+        # A task for every request would cost as much as the request.
+        on_answer = functools.partial(self._finished, route, taken)
+        if produce_now(self._client, route.node_id, batches, connection=route.connection, on_answer=on_answer):
+            return
+        task = asyncio.get_running_loop().create_task(self._request(route, taken, batches))
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
         task.add_done_callback(self._crashed)
 
-    async def _request(self, route: Route, taken: dict[TopicPartition, tuple[Lane, Pending]]) -> None:
-        batches = {tp: pending.batch for tp, (_, pending) in taken.items()}
+    async def _request(self, route: Route, taken: _Taken, batches: dict[TopicPartition, bytearray]) -> None:
+        answers: list[ProducedPartition] | MirrorError
         try:
             answers = await produce(self._client, route.node_id, batches, connection=route.connection)
         except MirrorError as error:
-            for tp, (lane, pending) in taken.items():
-                self._failed_once(lane, pending, _named(error, tp), transient=error.transient)
-        else:
-            by_tp = {TopicPartition(answer.topic, answer.partition): answer for answer in answers}
-            for tp, (lane, pending) in taken.items():
-                self._answered(lane, pending, by_tp.get(tp), route.node_id)
-        finally:
-            route.requests -= 1
-        self._pump()
+            answers = error
+        self._finished(route, taken, answers)
+
+    def _finished(self, route: Route, taken: _Taken, answers: list[ProducedPartition] | MirrorError) -> None:
+        route.requests -= 1
+        if self._closed:
+            return
+        try:
+            if isinstance(answers, MirrorError):
+                for tp, (lane, pending) in taken.items():
+                    self._failed_once(lane, pending, named(answers, tp), transient=answers.transient)
+            else:
+                by_tp = {TopicPartition(answer.topic, answer.partition): answer for answer in answers}
+                for tp, (lane, pending) in taken.items():
+                    self._answered(lane, pending, by_tp.get(tp), route.node_id)
+            self._pump()
+        except Exception as bug:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            self._stop(bug)
 
     def _answered(self, lane: Lane, pending: Pending, answer: ProducedPartition | None, node_id: int) -> None:
         if answer is None:
@@ -329,10 +341,13 @@ class BatchProducer:
     def _crashed(self, task: asyncio.Task[None]) -> None:
         """A bug of ours must not leave anybody waiting."""
         if not task.cancelled() and (bug := task.exception()) is not None:
-            error = ClusterError(f"the batch producer stopped: {type(bug).__name__}: {bug}")
-            error.__cause__ = bug
-            for lane in self._lanes.values():
-                self._give_up(lane, error)
+            self._stop(bug)
+
+    def _stop(self, bug: BaseException) -> None:
+        error = ClusterError(f"the batch producer stopped: {type(bug).__name__}: {bug}")
+        error.__cause__ = bug
+        for lane in self._lanes.values():
+            self._give_up(lane, error)
 
     async def _recover(self) -> None:
         """Find the leaders of lost lanes and let them send again, until there are none."""
@@ -354,7 +369,7 @@ class BatchProducer:
                     self._lost.discard(lane)
                     self._resume(lane, leader)
                 else:
-                    self._still_lost(lane, _named(problem or self._leaders.error(lane.tp), lane.tp), loop.time())
+                    self._still_lost(lane, named(problem or self._leaders.error(lane.tp), lane.tp), loop.time())
 
     def _resume(self, lane: Lane, leader: Leader) -> None:
         lane.topic_id = lane.topic_id or leader.topic_id
@@ -366,7 +381,7 @@ class BatchProducer:
             self._give_up(lane, error)
             return
         if lane.is_out_of_time(asyncio.get_running_loop().time()):
-            self._give_up(lane, _out_of_time(lane))
+            self._give_up(lane, out_of_time(lane))
             return
         key = leader.node_id, f"produce-{lane.number % self._connections}"
         lane.route = self._routes.get(key) or self._routes.setdefault(key, Route(*key))
@@ -382,13 +397,4 @@ class BatchProducer:
         elif not error.transient:
             self._give_up(lane, error)
         elif lane.is_out_of_time(now_s):
-            self._give_up(lane, _out_of_time(lane))
-
-
-def _named(error: MirrorError, tp: TopicPartition) -> MirrorError:
-    return type(error)(f"produce to {tp}: {error.message}", hint=error.hint)
-
-
-def _out_of_time(lane: Lane) -> MirrorError:
-    error = lane.error or ClusterBusyError("not acknowledged")
-    return type(error)(f"gave up producing to {lane.tp} after its delivery timeout: {error.message}", hint=error.hint)
+            self._give_up(lane, out_of_time(lane))

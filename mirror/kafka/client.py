@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from aiokafka import errors as aiokafka_errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import create_conn
+from aiokafka.conn import CloseReason, create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 
 from mirror.errors import AccessError, MirrorError, UnreachableError
@@ -16,10 +16,7 @@ from mirror.kafka.connection import ClusterConnection, aiokafka_options
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.whole_frames import read_whole_frames
 
-__all__ = ["LARGE_ANSWERS", "MirrorClient", "kafka_error_to_ours", "open_client"]
-
-LARGE_ANSWERS: Final = "large answers"
-"""The connection (see `mirror.kafka.wire.api.ask`) on which answers are read without copies."""
+__all__ = ["MirrorClient", "kafka_error_to_ours", "open_client"]
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +65,9 @@ class MirrorClient(AIOKafkaClient):
 
     async def _get_conn(self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False) -> Any:
         connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
-        if connection is not None and group == LARGE_ANSWERS:
+        if connection is not None and isinstance(
+            group, str
+        ):  # connections that we named: only requests of ours go over them
             read_whole_frames(connection)
         return connection
 
@@ -108,6 +107,38 @@ class MirrorClient(AIOKafkaClient):
             return answer
         finally:
             del self._silence()[key]
+
+    def send_now(
+        self, node_id: int, request: Any, *, group: object, on_answer: Callable[[memoryview | BaseException], None]
+    ) -> bool:
+        """Send over a connection that is open already, without a task that waits for the answer.
+
+        Args:
+            on_answer: called from the event loop, once: with the answer, or with aiokafka's error.
+
+        Returns:
+            False where there is no open connection; nothing was sent.
+        """
+        opened = self._conns.get((node_id, group))
+        if opened is None or not opened.connected():
+            return False
+        try:
+            opened.send(request).close()  # a coroutine that would only wait
+        except (aiokafka_errors.KafkaError, OSError):
+            return False
+        future: asyncio.Future[memoryview] = opened._requests[-1][2]
+        # As aiokafka does with a broker that is silent for so long; it ends everything that waits on the connection.
+        limit = asyncio.get_running_loop().call_later(
+            opened._request_timeout, lambda: opened.close(reason=CloseReason.CONNECTION_TIMEOUT)
+        )
+
+        def answered(done: asyncio.Future[memoryview]) -> None:
+            limit.cancel()
+            error = aiokafka_errors.KafkaConnectionError("given up") if done.cancelled() else done.exception()
+            on_answer(done.result() if error is None else error)
+
+        future.add_done_callback(answered)
+        return True
 
     def _silence(self) -> dict[object, tuple[int, float]]:
         """By request under way, and by broker that left one without an answer: broker, and since when."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from mirror.core.positions import TopicPartition, Watermarks
 from mirror.core.slices import FetchSlice, read_slice
 from mirror.errors import DamageError, MirrorError, UnsupportedFormatError
-from mirror.kafka.client import LARGE_ANSWERS
 from mirror.kafka.cluster_view import ClusterView
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.fetch_requests import RequestMaker
@@ -226,7 +225,7 @@ class SourceFetcher:
             try:
                 is_idle = time.monotonic() - self._last_data_at > _IDLE_AFTER_SECONDS
                 body = requests.body(chosen, is_idle=is_idle)
-                response = await fetch_encoded(self.view.client, node_id, body, connection=LARGE_ANSWERS)
+                response = await fetch_encoded(self.view.client, node_id, body, connection="sources")
             except MirrorError as error:
                 failures += 1
                 self.statistics.failed_requests += 1

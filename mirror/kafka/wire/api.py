@@ -5,18 +5,18 @@ and on the answer ``parse_response_header`` and ``RESPONSE_TYPE.decode(BytesIO)`
 with a body that is already bytes and gives the answer back as a memoryview of the frame, uncopied.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, Final, Protocol, TypeVar
 
 from aiokafka import errors as aiokafka_errors
 from aiokafka.protocol.api import RequestHeader_v2, ResponseHeader_v1
 
-from mirror.errors import ClusterError
+from mirror.errors import ClusterError, MirrorError
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.wire.codec import Reader
 
-__all__ = ["Api", "RawRequest", "Sender", "ask"]
+__all__ = ["Api", "ImmediateSender", "RawRequest", "Sender", "ask", "ask_now"]
 
 T = TypeVar("T")
 
@@ -26,6 +26,15 @@ class Sender(Protocol):
 
     async def send(self, node_id: int, request: Any, *, group: Any = ...) -> Any:
         """Send a request to a broker and wait for its answer."""
+
+
+class ImmediateSender(Sender, Protocol):
+    """What we need of `mirror.kafka.client.MirrorClient`."""
+
+    def send_now(
+        self, node_id: int, request: Any, *, group: object, on_answer: Callable[[memoryview | BaseException], None]
+    ) -> bool:
+        """Send over an open connection; False where there is none."""
 
 
 class Api:
@@ -110,7 +119,7 @@ async def ask(client: Sender, node_id: int, api: Api, body: bytes, *, connection
         AccessError: the broker does not let us in.
         ClusterError: the broker does not speak this version.
     """
-    what = f"{api.name} request to broker {node_id}"
+    what = _name(api, node_id)
     try:
         frame = await client.send(node_id, RawRequest(api, body), group=connection)
     except (aiokafka_errors.KafkaError, OSError, EOFError, TimeoutError) as error:
@@ -118,3 +127,35 @@ async def ask(client: Sender, node_id: int, api: Api, body: bytes, *, connection
     except KeyError as error:  # a timeout on a connection that aiokafka has already forgotten
         raise kafka_error_to_ours(aiokafka_errors.KafkaConnectionError("connection closed"), what) from error
     return Reader(frame)
+
+
+def ask_now(
+    client: ImmediateSender,
+    node_id: int,
+    api: Api,
+    body: bytes,
+    *,
+    connection: object,
+    on_answer: Callable[[Reader | MirrorError], None],
+) -> bool:
+    """Send one request over a connection that is open already, without a task to wait for the answer.
+
+    Args:
+        client: the client whose connections are used.
+        on_answer: called from the event loop, once: with the answer, or with an error as `ask` raises it.
+
+    Returns:
+        False where there is no open connection: nothing was sent, `ask` opens one.
+    """
+
+    def answered(answer: memoryview | BaseException) -> None:
+        if isinstance(answer, BaseException):
+            on_answer(kafka_error_to_ours(answer, _name(api, node_id)))
+        else:
+            on_answer(Reader(answer))
+
+    return client.send_now(node_id, RawRequest(api, body), group=connection, on_answer=answered)
+
+
+def _name(api: Api, node_id: int) -> str:
+    return f"{api.name} request to broker {node_id}"

@@ -1,19 +1,21 @@
 """Produce v9: whole record batches, one per partition and request, acknowledged by all in-sync replicas."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from mirror.core.positions import TopicPartition
-from mirror.kafka.wire.api import Api, Sender, ask
-from mirror.kafka.wire.codec import Reader, Writer
+from mirror.errors import MirrorError
+from mirror.kafka.wire.api import Api, ImmediateSender, Sender, ask, ask_now
+from mirror.kafka.wire.codec import MalformedError, Reader, Writer
 
-__all__ = ["ProducedPartition", "decode_produce", "encode_produce", "produce"]
+__all__ = ["ProducedPartition", "decode_produce", "encode_produce", "produce", "produce_now"]
 
 API: Final = Api("Produce", 0, 9, since="2.8")
 
 _ALL_IN_SYNC_REPLICAS: Final = -1
+_TIMEOUT_MS: Final = 30_000
 _FIXED_FIELDS: Final = struct.Struct(">ihqqq")
 
 
@@ -95,7 +97,7 @@ async def produce(
     node_id: int,
     batches: Mapping[TopicPartition, bytes | bytearray | memoryview],
     *,
-    timeout_ms: int = 30_000,
+    timeout_ms: int = _TIMEOUT_MS,
     transactional_id: str | None = None,
     connection: object = 0,
 ) -> list[ProducedPartition]:
@@ -106,3 +108,23 @@ async def produce(
     """
     body = encode_produce(batches, timeout_ms=timeout_ms, transactional_id=transactional_id)
     return decode_produce(await ask(client, node_id, API, body, connection=connection))
+
+
+def produce_now(
+    client: ImmediateSender,
+    node_id: int,
+    batches: Mapping[TopicPartition, bytes | bytearray | memoryview],
+    *,
+    connection: object,
+    on_answer: Callable[[list[ProducedPartition] | MirrorError], None],
+) -> bool:
+    """The same over a connection that is open already, see `ask_now`: for whoever sends many small requests."""
+
+    def answered(answer: Reader | MirrorError) -> None:
+        try:
+            on_answer(answer if isinstance(answer, MirrorError) else decode_produce(answer))
+        except MalformedError as error:
+            on_answer(error)
+
+    body = encode_produce(batches, timeout_ms=_TIMEOUT_MS)
+    return ask_now(client, node_id, API, body, connection=connection, on_answer=answered)
