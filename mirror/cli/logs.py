@@ -39,6 +39,8 @@ def setup_logging(log_format: str, level: str, *, stream: TextIO | None = None) 
     root.setLevel(wanted)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(wanted, logging.WARNING) if wanted > logging.DEBUG else wanted)
+    if wanted > logging.DEBUG:  # its warning that table writes wait their turn, which is what they are meant to do
+        logging.getLogger("faust.transport.producer").setLevel(logging.ERROR)
     for name in _LOGS_CONTENTS:
         logging.getLogger(name).setLevel(max(logging.getLogger(name).level, logging.INFO))
     logging.captureWarnings(capture=True)

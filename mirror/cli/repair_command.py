@@ -1,4 +1,4 @@
-"""``mirror repair table``."""
+"""``mirror repair table`` and ``mirror repair gone``."""
 
 import asyncio
 
@@ -7,6 +7,7 @@ import click
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, print_line, print_table
+from mirror.service.gone import accept_gone, describe_gone, find_gone
 from mirror.service.repair import plan_table_repair, publish_repair
 
 __all__ = ["command"]
@@ -51,3 +52,36 @@ def table(cli: CliContext, dry_run: bool) -> None:
         else f"sent {len(rows)} positions to {plan.topic}"
     )
     print_line(done, bold=True)
+
+
+@command.command(name="gone")
+@click.option(
+    "--accept",
+    is_flag=True,
+    help="Write down that they are gone; status, verify and restore then speak of them no more.",
+)
+@json_option
+@pass_cli
+def gone(cli: CliContext, accept: bool) -> int:
+    """List the objects that somebody deleted from the repository, as far as the others tell. Changes nothing without --accept.
+
+    Before you accept: restart the workers, which fetch again what the source still has; `mirror verify --against-source` then compares.
+    Exits 5 where something is gone and was not accepted.
+    """
+    repository = open_for(cli)
+    with waiting_for(cli, repository):
+        found = find_gone(repository, repository.load_indexes(on_damage=lambda _key, _error: None))
+        if accept and found:
+            accept_gone(repository, found)
+    if cli.as_json:
+        rows = [
+            {"writer": entry.writer, "sequence": entry.sequence, "durable_before_ms": entry.before_ms}
+            for entry in found
+        ]
+        emit_json({"gone": rows, "accepted": accept})
+    else:
+        for entry in found:
+            print_line(describe_gone(entry))
+        count = f"{len(found)} {'object' if len(found) == 1 else 'objects'} gone"
+        print_line(f"{count}, accepted" if accept and found else count, bold=True)
+    return 5 if found and not accept else 0

@@ -133,13 +133,13 @@ def _metric_name(topic: str) -> str:
 
 
 def _several(
-    names: Iterable[str],
+    names: Sequence[str],
     stored: Mapping[str, set[str]],
     coverages: Mapping[PartitionId, PartitionCoverage],
     topics: Sequence[TopicObject],
 ) -> RefusedError:
     lines: list[str] = []
-    first: tuple[str, str] | None = None
+    first = names[0]
     for name in names:
         lines.append(f"  {name}:")
         for topic_id in sorted(stored[name]):
@@ -154,12 +154,9 @@ def _several(
             lines.append(
                 f"    {topic_id}  {partitions} partitions, about {records:,} records, newest record {_utc(newest_ms)}{deleted}"
             )
-            if first is None:
-                first = (name, topic_id)
-    assert first is not None
     return RefusedError(
         "topics were deleted and created again; which incarnation is meant?\n" + "\n".join(lines),
-        hint=f"choose with --incarnation {first[0]}={first[1]}; the other can be restored under another name with --rename",
+        hint=f"choose one of these ids with --incarnation {first}=ID; the other can be restored under another name with --rename",
     )
 
 

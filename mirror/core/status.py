@@ -275,7 +275,7 @@ def verdict(
     word, reason, next_step = _words(partitions, covered, worst, unreachable)
     if unreadable_count and word != "NOT PROTECTED":
         damage = (
-            f"{unreadable_count} {'object' if unreadable_count == 1 else 'objects'} of the repository cannot be read"
+            f"{unreadable_count} {'object' if unreadable_count == 1 else 'objects'} of the repository cannot be read or are gone"
         )
         word, reason = "AT RISK", f"{damage}; {reason}" if reason else damage
         next_step = (

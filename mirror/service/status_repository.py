@@ -9,6 +9,7 @@ from mirror.core.keys import DAY_MS, ROLLUP_PREFIX, parse_segment_key, segment_p
 from mirror.core.positions import PartitionId
 from mirror.core.rollup import RolledObject, shorten
 from mirror.errors import DamageError, MirrorError, ObjectNotFoundError
+from mirror.service.gone import find_gone
 from mirror.storage.repository import Repository
 
 __all__ = ["RecentPace", "RepositoryObserver", "RepositoryTotals"]
@@ -72,6 +73,7 @@ class RepositoryObserver:
             loaded = self.repository.load_indexes(on_progress=on_progress, on_damage=self._note_damage)
             self._objects = {entry.key: entry for entry in loaded}
             self.repository.list_topics(on_damage=self._note_damage)
+            self._damaged |= {f"{gone.writer}-{gone.sequence}" for gone in find_gone(self.repository, loaded)}
         else:
             self._add_new(now_ms)
         if len(self._objects) != before or not self._looked_at_ms:

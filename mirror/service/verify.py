@@ -3,7 +3,7 @@
 Three levels, each with everything of the one before: ``quick`` (all listings, roll-ups, footers, coverage), ``checksums`` (every byte of
 every run, and the producers' CRCs of batches kept as fetched), ``deep`` (every body opened, every record decoded and counted).
 
-It cannot see that the newest objects of an idle partition were deleted before a roll-up named them: only a comparison with the source can.
+It cannot see that a writer's last objects were deleted before a roll-up or a later object named them: only comparing with the source can.
 """
 
 import time
@@ -15,6 +15,7 @@ from mirror.core.positions import PartitionId
 from mirror.core.rollup import RolledObject
 from mirror.core.segment.layout import HEADER_BYTES, TRAILER_BYTES, check_header, decode_index, decode_trailer
 from mirror.errors import DamageError, ObjectNotFoundError, UnsupportedFormatError
+from mirror.service.gone import describe_gone, find_gone
 from mirror.service.verify_bodies import check_run
 from mirror.service.verify_coverage import check_coverage, check_topic_objects, fresh_holes
 from mirror.service.verify_findings import Finding, Level, VerifyCounts, VerifyReport, findings_of_runs
@@ -60,6 +61,10 @@ def verify_repository(
     if level != "quick":
         _check_bodies(repository, sound, report, wanted, on_progress)
     coverage = build_coverage((entry.key, entry.index) for entry in sound)
+    report.findings += [
+        Finding(kind="object_gone", message=f"{describe_gone(gone)}; `mirror repair gone` accepts that")
+        for gone in find_gone(repository, sound)
+    ]
     if wanted is not None:
         coverage = {pid: entry for pid, entry in coverage.items() if entry.topic in wanted}
     check_coverage(coverage.values(), report)

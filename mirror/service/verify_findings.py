@@ -12,6 +12,7 @@ Level = Literal["quick", "checksums", "deep"]
 
 FindingKind = Literal[
     "object_missing",  # a roll-up names it, the store does not have it
+    "object_gone",  # later objects of its writer say that it was durable; what it held is not known
     "object_damaged",  # header, footer or framing is not what was written
     "object_renamed",  # sound, but stored under another object's name: swapped or copied
     "object_foreign",  # in a folder of the repository, but never written by mirror

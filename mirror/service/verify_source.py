@@ -83,7 +83,7 @@ async def compare_with_source(
             report.notes.append(_note("source_shorter", message, entry))
         behind = OffsetRange(max(entry.position, logs[tp].log_start_offset), logs[tp].last_stable_offset)
         if behind.length > 0 and tp not in gone:
-            said = "not yet" if committed is not None else "not yet, or the object that held them is gone"
+            said = "not yet, or the object that held them is gone"
             message = f"{behind.length} offsets [{behind.start_offset}, {behind.next_offset}) of the source are not stored: {said}"
             report.notes.append(_note("not_stored", message, entry))
         if start_offset < next_offset:

@@ -1,7 +1,7 @@
 """A repository: typed objects over the keys of a store."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -137,10 +137,14 @@ class Repository:
             if span is None or span + DAY_MS <= since_ms:
                 continue
             rolled, is_whole = self._rolled_up(day, on_damage)
+            missing: list[ObjectInfo] = []
+            if not is_whole:
+                missing, gone = self._compare_with_listing(day, rolled, on_damage)
+                for key in gone:
+                    del rolled[key]
             found.update(rolled)
             if on_progress:
                 on_progress(len(found))
-            missing = [] if is_whole else self._unrolled_keys(day, found, on_damage)
             for entry in self._read_indexes(missing, on_damage):
                 found[entry.key] = entry
                 if on_progress:
@@ -184,18 +188,23 @@ class Repository:
             raise DamageError(f"{key}: is the roll-up of another span: objects were swapped")
         return rollup
 
-    def _unrolled_keys(
-        self,
-        day: str,
-        found: dict[str, RolledObject],
-        on_damage: Callable[[str, Exception], None] | None,
-    ) -> list[ObjectInfo]:
-        out: list[ObjectInfo] = []
+    def _compare_with_listing(
+        self, day: str, rolled: Mapping[str, RolledObject], on_damage: Callable[[str, Exception], None] | None
+    ) -> tuple[list[ObjectInfo], list[str]]:
+        """The objects of a day that no roll-up names, and those that one names and that are not there any more."""
+        unrolled: list[ObjectInfo] = []
+        gone = set(rolled)
         for info in self.store.list(f"{LEVEL_0_PREFIX}{day}/"):
-            named = None if info.key in found else _parsed(parse_segment_key, info.key, info.key, on_damage)
+            gone.discard(info.key)
+            named = None if info.key in rolled else _parsed(parse_segment_key, info.key, info.key, on_damage)
             if named is not None:
-                out.append(info)
-        return out
+                unrolled.append(info)
+        for key in sorted(gone):
+            error = DamageError(f"{key}: a roll-up names it, but it is gone", hint="`mirror verify` says what it held")
+            if on_damage is None:
+                raise error
+            on_damage(key, error)
+        return unrolled, sorted(gone)
 
     def _read_indexes(
         self, infos: Sequence[ObjectInfo], on_damage: Callable[[str, Exception], None] | None

@@ -86,6 +86,19 @@ def test_object_that_came_after_its_slots_rollup_is_found() -> None:
     assert late.key in [entry.key for entry in repository.load_indexes()]
 
 
+def test_object_that_a_rollup_names_and_that_is_gone_is_reported() -> None:
+    """As long as the day is listed anyway; it is nobody's coverage then."""
+    repository = a_repository()
+    first, second = _put(repository, 1), _put(repository, 2, sealed_at_ms=T0_MS + 1)
+    repository.put_rollup(RollupKey(SLOT, SLOT_MS, "a"), [first, second], T0_MS)
+    repository.store.delete(second.key)
+    reported: list[str] = []
+    found = repository.load_indexes(on_damage=lambda key, _: reported.append(key))
+    assert ([entry.key for entry in found], reported) == ([first.key], [second.key])
+    with pytest.raises(DamageError, match="names it, but it is gone"):
+        repository.load_indexes()
+
+
 def test_damaged_rollup_is_replaced_by_footers() -> None:
     """A roll-up is a cache: damage costs reads, and is reported."""
     repository = a_repository()

@@ -29,6 +29,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
         index.StartEntry,
         index.GapEntry,
         index.ForkEntry,
+        index.GoneEntry,
         index.TopicObject,
         index.RepositoryObject,
         rollup.Rollup,

@@ -133,7 +133,7 @@ def test_several_incarnations_are_asked_for() -> None:
     assert ID_1 in refused.value.message
     assert "1,000 records" in refused.value.message
     assert "4 partitions" in refused.value.message
-    assert f"--incarnation t={ID_1}" in (refused.value.hint or "")
+    assert "one of these ids with --incarnation t=ID" in (refused.value.hint or "")
     plan = _plan(topics, coverages, incarnations={"t": ID_2}, renames={"t": "husk"})
     assert (plan.topics[0].topic_id, plan.topics[0].target_topic, plan.records) == (ID_2, "husk", 0)
     with pytest.raises(NoMatchError):

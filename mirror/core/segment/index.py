@@ -18,6 +18,7 @@ __all__ = [
     "ForkEntry",
     "GapEntry",
     "GapReason",
+    "GoneEntry",
     "RepositoryObject",
     "RunEntry",
     "SegmentIndex",
@@ -152,8 +153,19 @@ class ForkEntry(_Entry, frozen=True):
     detected_at_ms: Timestamp
 
 
+class GoneEntry(_Entry, frozen=True):
+    """A person has accepted that this object was deleted."""
+
+    writer: str
+    sequence: Count
+    accepted_at_ms: Timestamp
+
+
 class SegmentIndex(_Entry, frozen=True):
-    """Everything a reader needs to know of one segment object."""
+    """Everything a reader needs to know of one segment object.
+
+    ``durable_sequence``: all objects of this writer up to this one were durable when it was made.
+    """
 
     format_version: Count
     repository_id: str
@@ -161,12 +173,14 @@ class SegmentIndex(_Entry, frozen=True):
     writer: str
     sequence: Count
     sealed_at_ms: Timestamp
+    durable_sequence: Count = 0
     level: Count = 0
     required_features: list[str] = []
     runs: list[RunEntry] = []
     starts: list[StartEntry] = []
     gaps: list[GapEntry] = []
     forks: list[ForkEntry] = []
+    gone: list[GoneEntry] = []
 
 
 class TopicObject(_Entry, frozen=True):

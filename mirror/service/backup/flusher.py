@@ -103,6 +103,7 @@ class Flusher:
         self._on_sealed = on_sealed
         self._on_attempt = on_attempt
         self._sequence = 0
+        self._durable_sequence = 0
         self._encoders = ThreadPoolExecutor(2, thread_name_prefix="encode")
         self._putters = ThreadPoolExecutor(settings.put_threads, thread_name_prefix="put")
         self._encoding = asyncio.Lock()
@@ -208,6 +209,7 @@ class Flusher:
             writer=self._settings.writer,
             sequence=job.sequence,
             sealed_at_ms=_now_ms(),
+            durable_sequence=self._durable_sequence,
             runs=runs,
             starts=batch.starts,
             gaps=batch.gaps,
@@ -285,6 +287,7 @@ class Flusher:
         while True:
             job = await self._queue.get()
             sealed = await job.durable
+            self._durable_sequence = job.sequence
             await self._on_sealed(sealed)
             self._in_flight -= 1
             if self._in_flight == 0:

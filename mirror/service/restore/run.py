@@ -13,6 +13,7 @@ from mirror.errors import DamageError, NoMatchError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.connection import ClusterConnection
+from mirror.service.gone import describe_gone, find_gone
 from mirror.service.restore.execute import RestoreObserver, RestoreResult, execute
 from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.resume import PartitionRest, compare_with_target
@@ -39,7 +40,7 @@ class Inventory:
         if self.unreadable and not allow_missing:
             listed = "\n  ".join(self.unreadable[:10])
             raise DamageError(
-                f"{len(self.unreadable)} objects of the repository cannot be read, so nobody knows what is missing:\n  {listed}",
+                f"{len(self.unreadable)} objects of the repository cannot be read or are gone, so nobody knows what is missing:\n  {listed}",
                 hint="`mirror verify` says more; --allow-missing restores all that can be read, without what they held",
             )
 
@@ -62,6 +63,7 @@ def read_inventory(repository: Repository, *, on_progress: Callable[[int], None]
 
     objects = repository.load_indexes(on_progress=on_progress, on_damage=note)
     coverages = build_coverage((entry.key, entry.index) for entry in objects)
+    unreadable += [describe_gone(gone) for gone in find_gone(repository, objects)]
     return Inventory(coverages, repository.list_topics(on_damage=note), unreadable)
 
 
