@@ -13,6 +13,7 @@ _GAP = 2
 _LEAST_TEXT = 20
 _TIGHT_TEXT = 12
 _INDENT = 4
+_PADDED_TEXT = 60
 
 
 def table_lines(
@@ -54,13 +55,15 @@ def table_lines(
         if _sum(least, shown) > width:
             return _blocks(columns, cells, width)
         sizes = _spread(natural, least, shown, width)
+    elif width is None:  # one very long name is no reason to pad all the others
+        sizes = {name: size if name in whole else min(size, _PADDED_TEXT) for name, size in natural.items()}
     else:
         sizes = natural
     places = [(columns.index(name), sizes[name], name in right) for name in shown]
-    lines = _folded(list(columns), places)
+    lines = _folded(list(columns), places, fold=width is not None)
     lines.append((" " * _GAP).join("─" * size for _, size, _ in places))
     for row in cells:
-        lines += _folded(row, places)
+        lines += _folded(row, places, fold=width is not None)
         for name in under:
             if (text := row[columns.index(name)]) not in ("", "–"):
                 lines += _wrapped(f"{name}: {text}", width or 0, " " * _INDENT)
@@ -91,8 +94,8 @@ def _spread(natural: dict[str, int], least: dict[str, int], shown: Sequence[str]
     return sizes
 
 
-def _folded(row: Sequence[str], places: Sequence[tuple[int, int, bool]]) -> list[str]:
-    parts = [_wrapped(row[i], size, "") if _width(row[i]) > size else [row[i]] for i, size, _ in places]
+def _folded(row: Sequence[str], places: Sequence[tuple[int, int, bool]], *, fold: bool) -> list[str]:
+    parts = [_wrapped(row[i], size, "") if fold and _width(row[i]) > size else [row[i]] for i, size, _ in places]
     return [
         (" " * _GAP).join(
             _padded(part[number] if number < len(part) else "", size, to_right)

@@ -274,9 +274,7 @@ def verdict(
         by_state[partition.state] = by_state.get(partition.state, 0) + 1
     word, reason, next_step = _words(partitions, covered, worst, unreachable)
     if unreadable_count and word != "NOT PROTECTED":
-        damage = (
-            f"{unreadable_count} {'object' if unreadable_count == 1 else 'objects'} of the repository cannot be read or are gone"
-        )
+        damage = f"{unreadable_count} {'object' if unreadable_count == 1 else 'objects'} of the repository cannot be read or are gone"
         word, reason = "AT RISK", f"{damage}; {reason}" if reason else damage
         next_step = (
             "`mirror verify` names them and the damaged offsets; a restore refuses until it is told --allow-missing"
@@ -329,7 +327,7 @@ def _words(
 def _next_step(worst: PartitionStatus) -> str:
     topic, partition = worst.facts.topic, worst.facts.partition
     if worst.state == "late" and worst.blocked_since_ms is not None:
-        return "find the transaction: `kafka-transactions.sh find-hanging`, or stop its producer"
+        return "find the transaction: `kafka-transactions.sh --bootstrap-server … find-hanging`, or stop its producer"
     if worst.state == "late" and worst.is_loading:
         return "wait until it is loaded; more workers with the same id share the work"
     return _NEXT_STEPS[worst.state].format(topic=topic, partition=partition)

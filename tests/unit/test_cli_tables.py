@@ -26,6 +26,13 @@ def test_without_a_limit_each_row_is_one_line() -> None:
     assert shown[3].endswith(ROWS[1][5])
 
 
+def test_in_a_pipe_one_very_long_name_does_not_pad_the_others() -> None:
+    """It is there in full, and only its own line is long."""
+    shown = table_lines(("topic", "parts"), [("orders", "12"), ("x" * 249, "1")], right=("parts",))
+    assert len(shown[2]) <= 70
+    assert shown[3] == "x" * 249 + "      1"
+
+
 @pytest.mark.parametrize("width", range(31, 160, 7))
 def test_a_terminal_is_never_too_narrow_for_a_number(width: int) -> None:
     """Each number is on one line, no line is wider than the terminal, and the long name is all there."""

@@ -40,7 +40,7 @@ class Inventory:
         if self.unreadable and not allow_missing:
             listed = "\n  ".join(self.unreadable[:10])
             raise DamageError(
-                f"{len(self.unreadable)} objects of the repository cannot be read or are gone, so nobody knows what is missing:\n  {listed}",
+                f"{len(self.unreadable)} objects cannot be read or are gone, so nobody knows what is missing:\n  {listed}",
                 hint="`mirror verify` says more; --allow-missing restores all that can be read, without what they held",
             )
 
