@@ -65,9 +65,8 @@ class MirrorClient(AIOKafkaClient):
 
     async def _get_conn(self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False) -> Any:
         connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
-        if connection is not None and isinstance(
-            group, str
-        ):  # connections that we named: only requests of ours go over them
+        # Over the connections that have a name go requests of ours only.
+        if connection is not None and isinstance(group, str):
             read_whole_frames(connection)
         return connection
 

@@ -194,6 +194,29 @@ async def test_nothing_is_lost_or_doubled_when_connections_break(
         assert values == [b"%06d" % n for n in range(800) for _ in range(20)]
 
 
+async def test_a_broker_that_hangs_is_given_up_and_asked_again(new_kafka: Callable[..., KafkaCluster]) -> None:
+    """Frozen for longer than a request may take, with requests on their way: every batch arrives once, in order."""
+    cluster = new_kafka()
+    conn = ClusterConnection(bootstrap_servers=(cluster.bootstrap,), request_timeout_ms=2_000)
+    batches = [make_batch([b"%06d" % n] * 5) for n in range(300)]
+    async with connected(cluster.bootstrap, request_timeout_ms=2_000) as client:
+        await Admin(conn, client).create_topic("t", partitions=2)
+        async with BatchProducer(client) as producer:
+            futures = []
+            for number, batch in enumerate(batches):
+                if number == 100:
+                    cluster.pause()
+                futures += [await producer.send("t", partition, batch) for partition in range(2)]
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(5)
+            cluster.cont()
+            await producer.flush()
+    assert [future.result() for future in futures[::2]] == [5 * n for n in range(300)]
+    for partition in range(2):
+        values = [seen.value for seen in consume_records(cluster.bootstrap, "t", partition=partition)]
+        assert values == [b"%06d" % n for n in range(300) for _ in range(5)]
+
+
 async def test_nothing_is_lost_or_doubled_when_a_leader_dies(new_kafka: Callable[..., KafkaCluster]) -> None:
     """A leader killed in the middle and started again: every batch arrives once, in order."""
     cluster = new_kafka(3, properties={"min.insync.replicas": "1"})
