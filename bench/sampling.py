@@ -32,10 +32,11 @@ class Sampler:
         self._cumulative: Counter[tuple[str, str]] = Counter()
         self._cpu_seconds: dict[str, float] = {}
         self._last: dict[int, float] = {}
+        self._is_sampling = False
 
     def start(self) -> None:
         """Begin; from the main thread."""
-        signal.signal(signal.SIGPROF, self._sample)
+        signal.signal(signal.SIGPROF, self._on_signal)
         signal.setitimer(signal.ITIMER_PROF, _EVERY_S, _EVERY_S)
 
     def stop(self) -> str:
@@ -43,7 +44,16 @@ class Sampler:
         signal.setitimer(signal.ITIMER_PROF, 0)
         return self._report()
 
-    def _sample(self, _signal: int, interrupted: FrameType | None) -> None:
+    def _on_signal(self, _signal: int, interrupted: FrameType | None) -> None:
+        if self._is_sampling:  # a sample takes CPU too, and the next signal interrupts it
+            return
+        self._is_sampling = True
+        try:
+            self._sample(interrupted)
+        finally:
+            self._is_sampling = False
+
+    def _sample(self, interrupted: FrameType | None) -> None:
         frames: dict[int, FrameType | None] = dict(sys._current_frames())
         # Not this handler's own frame: one in its own variable is a cycle, and with it the other frames and the memory they hold would
         # live until the collector comes by.
