@@ -70,7 +70,7 @@ def gone(cli: CliContext, accept: bool) -> int:
     """
     repository = open_for(cli)
     with waiting_for(cli, repository):
-        found = find_gone(repository, repository.load_indexes(on_damage=lambda _key, _error: None))
+        found = find_gone(repository, repository.load_indexes(on_damage=lambda _key, _error: None, list_all=True))
         if accept and found:
             accept_gone(repository, found)
     if cli.as_json:

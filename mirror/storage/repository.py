@@ -123,6 +123,7 @@ class Repository:
         on_progress: Callable[[int], None] | None = None,
         on_damage: Callable[[str, Exception], None] | None = None,
         since_ms: int = 0,
+        list_all: bool = False,
     ) -> list[RolledObject]:
         """The (shortened) indexes of all segment objects: roll-ups where they exist, footers for the rest.
 
@@ -130,6 +131,7 @@ class Repository:
             on_progress: called with the number of objects known so far.
             on_damage: called with the key and the error of an object that cannot be read; without it the error is raised.
             since_ms: leave out days that ended before.
+            list_all: list finished days too, so that an object which only a roll-up knows is told (a request for each 1,000 objects).
         """
         found: dict[str, RolledObject] = {}
         for day in self.store.list_folders(LEVEL_0_PREFIX):
@@ -138,7 +140,7 @@ class Repository:
                 continue
             rolled, is_whole = self._rolled_up(day, on_damage)
             missing: list[ObjectInfo] = []
-            if not is_whole:
+            if list_all or not is_whole:
                 missing, gone = self._compare_with_listing(day, rolled, on_damage)
                 for key in gone:
                     del rolled[key]

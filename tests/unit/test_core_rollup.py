@@ -99,6 +99,17 @@ def test_object_that_a_rollup_names_and_that_is_gone_is_reported() -> None:
         repository.load_indexes()
 
 
+def test_in_a_finished_day_it_is_told_on_request() -> None:
+    """A finished day is not listed otherwise; a restore wants to know before it begins."""
+    repository = a_repository()
+    first, second = _put(repository, 1), _put(repository, 2, sealed_at_ms=T0_MS + 1)
+    repository.put_rollup(RollupKey(DAY, DAY_MS, "a"), [first, second], T0_MS)
+    repository.store.delete(second.key)
+    assert len(repository.load_indexes()) == 2
+    with pytest.raises(DamageError, match="names it, but it is gone"):
+        repository.load_indexes(list_all=True)
+
+
 def test_damaged_rollup_is_replaced_by_footers() -> None:
     """A roll-up is a cache: damage costs reads, and is reported."""
     repository = a_repository()

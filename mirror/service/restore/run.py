@@ -61,7 +61,7 @@ def read_inventory(repository: Repository, *, on_progress: Callable[[int], None]
         if not key.startswith(ROLLUP_PREFIX):  # a cache: the footers were read instead
             unreadable.append(str(error) if key in str(error) else f"{key}: {error}")
 
-    objects = repository.load_indexes(on_progress=on_progress, on_damage=note)
+    objects = repository.load_indexes(on_progress=on_progress, on_damage=note, list_all=True)
     coverages = build_coverage((entry.key, entry.index) for entry in objects)
     unreadable += [describe_gone(gone) for gone in find_gone(repository, objects)]
     return Inventory(coverages, repository.list_topics(on_damage=note), unreadable)
