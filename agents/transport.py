@@ -38,6 +38,18 @@ log = logging.getLogger(__name__)
 _WAIT_MS = 500
 
 
+class _PatientClient(MirrorClient):
+    """For clients that Faust starts, once: brokers that go away in that moment would end the worker."""
+
+    async def bootstrap(self) -> None:
+        while True:
+            try:
+                return await super().bootstrap()
+            except kafka_errors.KafkaConnectionError as error:
+                log.warning("Kafka cannot be reached at the start, tried again: %s", error)
+                await asyncio.sleep(1.0)
+
+
 class _InternalView:
     """The assignment as aiokafka's fetcher may see it: without sources."""
 
@@ -76,7 +88,7 @@ class Thread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         self._consumer = self._create_consumer(loop=self.thread_loop)
         self.time_started = driver.monotonic()
-        self._consumer._client.__class__ = MirrorClient  # never creates a topic that somebody deleted
+        self._consumer._client.__class__ = _PatientClient  # never creates a topic that somebody deleted
         await self._consumer.start()
         fetcher = self._consumer._fetcher
         fetcher.__class__ = InternalFetcher
@@ -307,7 +319,7 @@ class Producer(driver.Producer):
 
     def _new_producer(self, transactional_id: str | None = None) -> Any:
         producer = super()._new_producer(transactional_id)
-        producer.client.__class__ = MirrorClient
+        producer.client.__class__ = _PatientClient
         return producer
 
 

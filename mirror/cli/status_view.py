@@ -96,7 +96,9 @@ def _print_others(report: StatusReport) -> None:
 def _print_left_out(report: StatusReport) -> None:
     own = "the mirror's own topic"
     ordinary = {t: r for t, r in report.left_out.items() if not t.startswith("__") and not r.startswith(own)}
-    for topic, rule in list(ordinary.items())[:_LEFT_OUT_SHOWN]:
+    # What a rule excludes comes before what no rule selects, of which there may be hundreds.
+    excluded_first = sorted(ordinary.items(), key=lambda item: not item[1].startswith("excluded"))
+    for topic, rule in excluded_first[:_LEFT_OUT_SHOWN]:
         print_line(f"not covered: {topic} ({rule})")
     if len(ordinary) > _LEFT_OUT_SHOWN:
         print_line(f"not covered: {len(ordinary) - _LEFT_OUT_SHOWN} more, see --json")

@@ -69,7 +69,24 @@ def test_own_topics_that_are_deleted_while_it_runs_come_back_and_nothing_is_lost
     load.stop()
     lab.wait_durable({"lasting": 2})
     wait_until(lambda: worker.get("/readyz")[0] == 200, lambda: f"{worker.get('/readyz')}\n{worker.log_tail()}", 60)
-    assert worker.metrics()["mirror_unsent_event_count"] == 0
+    wait_until(lambda: worker.metrics()["mirror_unsent_event_count"] == 0, worker.log_tail, 20)
     worker.terminate()
     assert worker.wait_exit(30) == 0
     judge(lab, {"lasting": 2}, [load])
+
+
+def test_brokers_that_go_away_while_a_worker_starts_do_not_end_it(lab: WorkerLab) -> None:
+    """It has seen them, and Faust's own clients find nobody: they wait."""
+    lab.make_topic("early", 1)
+    lab.load({"early": 1}, total=200).finish()
+    lab.worker().terminate()
+    worker = lab.worker(ready=False)
+    wait_until(lambda: "backs up 1 of" in worker.log_text(), worker.log_tail, 20, pause_s=0.005)
+    lab.kafka.kill()
+    time.sleep(4.0)
+    assert worker.is_running, worker.log_tail()
+    for broker in lab.kafka.brokers:
+        broker.start()
+    lab.wait_durable({"early": 1})
+    worker.terminate()
+    assert worker.wait_exit(30) == 0

@@ -285,6 +285,6 @@ def test_backup_goes_on_while_the_mirrors_own_topics_refuse_writes(lab: WorkerLa
         lab.set_config(lab.own_topics[purpose], "max.message.bytes", "1048588")
     load.stop()
     wait_until(lambda: worker.get("/readyz")[0] == 200, lambda: str(worker.get("/readyz")), 20)
-    assert worker.metrics()["mirror_unsent_event_count"] == 0
+    wait_until(lambda: worker.metrics()["mirror_unsent_event_count"] == 0, worker.log_tail, 20)
     lab.wait_durable({"going": 2})
     judge(lab, {"going": 2}, [load])
