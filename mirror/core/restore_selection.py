@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from mirror.core.coverage import PartitionCoverage
+from mirror.core.moments import utc_second
 from mirror.core.positions import PartitionId
 from mirror.core.segment.index import TopicObject
 from mirror.core.topic_filter import TopicFilter
@@ -161,4 +161,4 @@ def _several(
 
 
 def _utc(timestamp_ms: int) -> str:
-    return datetime.fromtimestamp(timestamp_ms / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if timestamp_ms else "–"
+    return utc_second(timestamp_ms) if timestamp_ms else "–"

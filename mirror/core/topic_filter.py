@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-__all__ = ["Decision", "TopicFilter", "problem_of_glob", "problem_of_regex"]
+__all__ = ["OWN_TOPIC_SUFFIXES", "Decision", "TopicFilter", "problem_of_glob", "problem_of_regex"]
 
 _LONGEST_TOPIC = 249  # Kafka's own limit
 _GLOB = re.compile(r"[A-Za-z0-9._\-*?\[\]!]+", re.ASCII)
 
-_LEADER_SUFFIX: Final = "-__assignor-__leader"
-_OWN_SUFFIXES: Final = ("-sealed", "-ledger-changelog", _LEADER_SUFFIX)
+OWN_TOPIC_SUFFIXES: Final = {"sealed": "-sealed", "ledger": "-ledger-changelog", "assignor": "-__assignor-__leader"}
+"""Purpose of a mirror's own topic → what follows the mirror's id in its name."""
 
 _Rules = tuple[tuple["re.Pattern[str]", str], ...]
 
@@ -81,12 +81,13 @@ class TopicFilter:
         A name alone tells nothing (users have topics named ``…-sealed``): it is a mirror's where all three of a mirror's topics exist.
         """
         names = frozenset(topics)
-        ids = (name.removesuffix(_LEADER_SUFFIX) for name in names - self.own_topics if name.endswith(_LEADER_SUFFIX))
+        leader, suffixes = OWN_TOPIC_SUFFIXES["assignor"], OWN_TOPIC_SUFFIXES.values()
+        ids = (name.removesuffix(leader) for name in names - self.own_topics if name.endswith(leader))
         others = {
             f"{mirror_id}{suffix}": mirror_id
             for mirror_id in ids
-            if mirror_id and all(f"{mirror_id}{suffix}" in names for suffix in _OWN_SUFFIXES)
-            for suffix in _OWN_SUFFIXES
+            if mirror_id and all(f"{mirror_id}{suffix}" in names for suffix in suffixes)
+            for suffix in suffixes
         }
         return replace(self, others_topics=others)
 

@@ -3,10 +3,10 @@
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
 from mirror.core.gone_segments import GoneSegment, gone_segments
 from mirror.core.keys import SegmentKey, format_segment_key, parse_segment_key
+from mirror.core.moments import utc_second
 from mirror.core.rollup import RolledObject
 from mirror.core.segment.index import FORMAT_VERSION, GoneEntry, SegmentIndex
 from mirror.core.segment.layout import encode_object
@@ -42,7 +42,7 @@ def _listed(repository: Repository) -> list[tuple[str, int]]:
 
 def describe_gone(gone: GoneSegment) -> str:
     """For people."""
-    moment = datetime.fromtimestamp(gone.before_ms / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = utc_second(gone.before_ms)
     return f"object {gone.sequence} of writer {gone.writer} was durable before {moment} and is gone; nobody knows what it held"
 
 

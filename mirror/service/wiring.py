@@ -2,6 +2,7 @@
 
 from mirror.config import ClusterConfig, Config, RepositoryConfig
 from mirror.config.secrets import Secret
+from mirror.core.topic_filter import OWN_TOPIC_SUFFIXES
 from mirror.kafka.connection import ClusterConnection, Sasl
 from mirror.kafka.oauth import ClientCredentials, TokenFile, TokenSource
 from mirror.kafka.tls import TlsFiles
@@ -126,8 +127,4 @@ def open_configured_repository(config: Config, alias: str = "", *, goes_on: bool
 
 def internal_topics(worker_id: str) -> dict[str, str]:
     """The mirror's own topics on the source cluster: purpose → name. Workers create them; they are never backed up."""
-    return {
-        "sealed": f"{worker_id}-sealed",
-        "ledger": f"{worker_id}-ledger-changelog",
-        "assignor": f"{worker_id}-__assignor-__leader",
-    }
+    return {purpose: f"{worker_id}{suffix}" for purpose, suffix in OWN_TOPIC_SUFFIXES.items()}

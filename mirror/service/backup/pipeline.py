@@ -314,18 +314,16 @@ class BackupPipeline:
                     continue
                 durable = self.resolver.durable_offset(PartitionId(source.topic_id, tp.partition))
                 buffer = self.collector.buffers.get(tp)
+                if buffer is not None:
+                    buffer.observe(source.watermarks)
+                # Everything is safe, and was when we last looked: thousands of partitions are idle.
                 if durable >= source.watermarks.high_watermark and self.ages_ms.get(tp) == 0:
-                    if (
-                        buffer is not None
-                    ):  # everything is safe, and was when we last looked: thousands of partitions are idle
-                        buffer.observe(source.watermarks)
                     continue
                 tracker = self._trackers.setdefault(tp, BehindTracker())
                 # Up to the high watermark: what an open transaction holds back is not safe either.
                 self.ages_ms[tp] = tracker.observe(source.watermarks.high_watermark, durable, now_ms)
                 self._observe_transaction(tp, source.watermarks, source.position, now_ms)
                 if buffer is not None:
-                    buffer.observe(source.watermarks)
                     self._look_for_lost_slices(tp, source.position, buffer.expected)
             for tp in self._ahead.keys() - self.fetcher.sources.keys():
                 del self._ahead[tp]
