@@ -18,6 +18,8 @@ COMMANDS = {
     "worker": ("mirror.cli.worker_command", "Back up continuously, until stopped."),
     "status": ("mirror.cli.status_command", "Say what is safe, up to when, and what is not."),
     "inspect": ("mirror.cli.inspect_command", "Show the coverage of a partition, or what an object holds."),
+    "groups": ("mirror.cli.groups_command", "Show where consumer groups stood, at any time since the backup began."),
+    "cat": ("mirror.cli.cat_command", "Print records straight from the repository."),
     "verify": ("mirror.cli.verify_command", "Check coverage, checksums and CRCs of what is stored."),
     "restore": ("mirror.cli.restore_command", "Load topics into a cluster."),
     "repair": ("mirror.cli.repair_command", "Rebuild what can be rebuilt from the stored objects."),
