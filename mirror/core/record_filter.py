@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mirror.core.record_batch import BatchHeader, read_varint
-from mirror.core.records import RawRecord, Record, decode_record, iterate_records
-from mirror.errors import BatchDamageError
+from mirror.core.record_batch import BatchHeader
+from mirror.core.record_scan import scan_records
+from mirror.core.records import Record
 
 __all__ = ["RecordFilter"]
 
+_EARLIEST_MS, _LATEST_MS = -(2**63), 2**63 - 1
 _SPECIAL = frozenset(b".^$*+?{}[]\\|()")
 
 
@@ -53,13 +54,6 @@ class RecordFilter:
         # With append time every record has the header's.
         return not (header.has_append_time and self.until_ms is not None and header.max_timestamp > self.until_ms)
 
-    def needles(self) -> tuple[bytes, ...]:
-        """Bytes that stand in the unpacked body of every batch that holds a wanted record."""
-        found = [] if self.key is None else [self.key]
-        if self.pattern is not None and not self.pattern.flags and not _SPECIAL & set(self.pattern.pattern):
-            found.append(self.pattern.pattern)
-        return tuple(needle for needle in found if needle)
-
     def records(
         self, header: BatchHeader, body: bytes | memoryview, start_offset: int, next_offset: int
     ) -> Iterator[Record]:
@@ -68,29 +62,32 @@ class RecordFilter:
         Raises:
             BatchDamageError: the body is not what its header says.
         """
-        since_ms = -(2**63) if self.since_ms is None else self.since_ms
-        until_ms = 2**63 - 1 if self.until_ms is None else self.until_ms
-        looks_inside = self.looks_inside
-        for raw in iterate_records(header, body):
-            if (
-                start_offset <= raw.offset < next_offset
-                and since_ms <= raw.timestamp_ms <= until_ms
-                and not (looks_inside and not self._takes(raw))
-            ):
-                yield decode_record(raw)
+        whole = bytes(body)
+        if not all(needle in whole for needle in self.needles()):
+            return iter(())
+        return scan_records(
+            header,
+            whole,
+            start_offset=start_offset,
+            next_offset=next_offset,
+            since_ms=_EARLIEST_MS if self.since_ms is None else self.since_ms,
+            until_ms=_LATEST_MS if self.until_ms is None else self.until_ms,
+            takes=self._takes if self.looks_inside else None,
+        )
 
-    def _takes(self, raw: RawRecord) -> bool:
-        tail = raw.tail
-        key_bytes, key_at = read_varint(tail, 0)
-        value_bytes, value_at = read_varint(tail, key_at + max(key_bytes, 0))
-        if value_at + max(value_bytes, 0) > len(tail):
-            raise BatchDamageError(f"a field of the record at offset {raw.offset} runs past its end")
-        key = tail[key_at : key_at + key_bytes] if key_bytes >= 0 else None
-        if self.key is not None and (key is None or key != self.key):
+    def needles(self) -> tuple[bytes, ...]:
+        """Bytes that stand in the unpacked body of every batch that holds a wanted record."""
+        found = [] if self.key is None else [self.key]
+        if self.pattern is not None and not self.pattern.flags and not _SPECIAL & set(self.pattern.pattern):
+            found.append(self.pattern.pattern)
+        return tuple(needle for needle in found if needle)
+
+    def _takes(self, key: bytes | None, value: bytes | None) -> bool:
+        if self.key is not None and key != self.key:
             return False
         search = None if self.pattern is None else self.pattern.search
         return (
             search is None
-            or (value_bytes >= 0 and search(tail[value_at : value_at + value_bytes]) is not None)
+            or (value is not None and search(value) is not None)
             or (key is not None and search(key) is not None)
         )

@@ -95,7 +95,6 @@ class RecordSearch:
         self._choice = choice
         self._selection = selection
         self._on_object = on_object
-        self._needles = selection.filter.needles()
         self._reached: dict[int, int] = {}  # partition → offset up to which it was looked at
         self._lock = threading.Lock()
         self._repository = Repository(MeteredStore(repository.store, self._count_bytes), repository.identity)
@@ -155,10 +154,6 @@ class RecordSearch:
         self.report.batches += 1
         try:
             body = batch.body if batch.unpacked else unpack(batch.header.codec, batch.body)
-            if self._needles:
-                body = bytes(body)
-                if not all(needle in body for needle in self._needles):
-                    return
             yield from self._selection.filter.records(batch.header, body, clipped.start_offset, clipped.next_offset)
         except (DamageError, UnsupportedFormatError) as error:
             self.report.damaged.append(f"{describe(loaded)}: {error.message}")
