@@ -32,6 +32,7 @@ from mirror.kafka.hole_filler import went_back_error, written_beyond_error
 from mirror.kafka.leaders import Leader, Leaders
 from mirror.kafka.log_ends import log_ends
 from mirror.kafka.marker_requests import MARKERS_PER_REQUEST, MarkerAnswer, MarkerRequests
+from mirror.kafka.producers import FILLER_EPOCH_BITS
 from mirror.kafka.wire import write_txn_markers as wire
 from mirror.kafka.wire.init_producer_id import ProducerIdentity, init_producer_id
 from mirror.kafka.wire.write_txn_markers import MarkerStamp, write_abort_markers
@@ -41,7 +42,7 @@ __all__ = ["MarkerFiller", "may_write_markers"]
 _NO_CLUSTER_RIGHT: Final = 31
 _FENCED_CODES: Final = frozenset({47, 52})
 _TOPIC_UNKNOWN: Final = frozenset({3, 100})
-_EPOCH_BITS: Final = 16
+_FIRST_EPOCH: Final = 1
 _FIRST_BACKOFF_S: Final = 0.05
 _LAST_BACKOFF_S: Final = 1.0
 _SETTLE_S: Final = 1.0
@@ -69,8 +70,8 @@ class MarkerFiller:
 
     Args:
         client: an open client; its connections for markers are the filler's own.
-        identity: the marker identity of an earlier run of the same restore *with its epoch raised by one*; None means a
-            new one. Not the identity of the producer of data.
+        identity: what `next_marker_identity` says: that of the last run with its epoch raised by one; None means a new one.
+            Never the identity of the producer of data.
         give_up_after_ms: without any progress on a partition.
     """
 
@@ -98,7 +99,8 @@ class MarkerFiller:
         give_up_at_s = loop.time() + self._give_up_after_s
         while self._identity is None:
             try:
-                self._identity = await init_producer_id(self._client, await self._client.any_broker())
+                given = await init_producer_id(self._client, await self._client.any_broker())
+                self._identity = ProducerIdentity(producer_id=given.producer_id, producer_epoch=_FIRST_EPOCH)
             except MirrorError as error:
                 if not error.transient or loop.time() > give_up_at_s:
                     raise
@@ -157,12 +159,12 @@ class MarkerFiller:
         return MarkerStamp(
             producer_id=self._identity.producer_id,
             producer_epoch=self._identity.producer_epoch,
-            coordinator_epoch=(self._identity.producer_epoch << _EPOCH_BITS) + self._attempt,
+            coordinator_epoch=(self._identity.producer_epoch << FILLER_EPOCH_BITS) + self._attempt,
         )
 
     def _doubt(self, tp: TopicPartition) -> None:
         """Something of ours may still be on its way to this partition."""
-        self._attempt = min(self._attempt + 1, (1 << _EPOCH_BITS) - 1)
+        self._attempt = min(self._attempt + 1, (1 << FILLER_EPOCH_BITS) - 1)
         self._fenced.discard(tp)
 
     async def _write(self, tp: TopicPartition, log_end: int, wanted: int) -> MirrorError | None:

@@ -12,6 +12,12 @@ from mirror.core.positions import TopicPartition
 from mirror.kafka.wire.add_partitions_to_txn import decode_add_partitions_to_txn, encode_add_partitions_to_txn
 from mirror.kafka.wire.codec import MalformedError, Reader, Writer
 from mirror.kafka.wire.delete_records import DeletedRecords, decode_delete_records, encode_delete_records
+from mirror.kafka.wire.describe_producers import (
+    ActiveProducer,
+    DescribedProducers,
+    decode_describe_producers,
+    encode_describe_producers,
+)
 from mirror.kafka.wire.end_txn import decode_end_txn, encode_end_txn
 from mirror.kafka.wire.find_coordinator import (
     TRANSACTION,
@@ -29,6 +35,7 @@ IDENTITY = ProducerIdentity(producer_id=7, producer_epoch=2)
 DECODERS: list[Callable[[Reader], object]] = [
     decode_add_partitions_to_txn,
     decode_delete_records,
+    decode_describe_producers,
     decode_end_txn,
     decode_find_coordinator,
     decode_write_txn_markers,
@@ -115,6 +122,24 @@ def test_transaction_answers_are_read() -> None:
     found = Writer().i32(0).uvarint(2).string("x").i32(4).string("h").i32(92).i16(0).string(None).no_tags().no_tags()
     assert decode_find_coordinator(_reader(found.finish())) == [
         Coordinator(key="x", node_id=4, host="h", port=92, error_code=0, error_message=None)
+    ]
+
+
+def test_producers_are_described() -> None:
+    """The request groups partitions; the answer has every field of every producer."""
+    assert encode_describe_producers([A0, A1]) == b"\x02\x02a\x03" + struct.pack(">ii", 0, 1) + b"\x00\x00"
+    answer = Writer().i32(0).uvarint(2).string("a").uvarint(2).i32(1).i16(0).string(None).uvarint(2)
+    answer.i64(7).i32(2).i32(-1).i64(99).i32(131073).i64(-1).no_tags().no_tags().no_tags().no_tags()
+    known = ActiveProducer(
+        producer_id=7,
+        producer_epoch=2,
+        last_sequence=-1,
+        last_timestamp_ms=99,
+        coordinator_epoch=131073,
+        transaction_start_offset=-1,
+    )
+    assert decode_describe_producers(_reader(answer.finish())) == [
+        DescribedProducers(topic="a", partition=1, error_code=0, error_message=None, producers=(known,))
     ]
 
 
