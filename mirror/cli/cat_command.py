@@ -59,7 +59,7 @@ def command(
     alias: str,
     form: str | None,
 ) -> int:
-    r"""Print records straight from the repository; no cluster is needed.
+    """Print records straight from the repository; no cluster is needed.
 
     TIME is 2026-11-23T02:41:07Z, with any zone, or '2h ago', or now. It is the record's own time as a consumer sees it: the
     producer's, or the broker's in a topic with LogAppendTime. Both ends are included, to the millisecond.
@@ -69,9 +69,10 @@ def command(
     that time may lie anywhere: give --limit to stop sooner. What a read_committed consumer never saw is not shown.
 
     \b
-    text  partition, offset, time, key, value, headers (name=value), with tabs between; null is none, "null" a text,
-          \xNN a byte that is no UTF-8
-    json  one object a line (the same as --json); key_base64 and value_base64 where the bytes are no UTF-8
+    text  partition, offset, time, key, value, headers (name=value), by tabs;
+          null is none, "null" a text, \\xNN a byte that is no UTF-8
+    json  one object a line (the same as --json); key_base64 and value_base64
+          where the bytes are no UTF-8
     hex   key, value and headers as a hex dump
 
     What was looked at, gaps and damage are told on stderr, with json as one object. Exits 2 when no record matches, 5 when
@@ -113,10 +114,9 @@ def _write(search: RecordSearch, form: str, topic: str, heartbeat: Heartbeat) ->
     with closing(search.records()) as records:
         for number, found in enumerate(records, start=1):
             write(line_of(found))
-            if number % _LOOK_EVERY == 0:
-                heartbeat.wrote()
-                if reader_is_gone():
-                    break
+            heartbeat.wrote()
+            if number % _LOOK_EVERY == 0 and reader_is_gone():
+                break
     sys.stdout.flush()
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from mirror.cli.output import human_bytes, human_count, print_line, utc
+from mirror.cli.streams import reader_is_gone
 from mirror.core.moments import format_moment
 from mirror.service.cat import CatReport, LostRange
 from mirror.service.cat_choice import CatSelection
@@ -27,13 +28,14 @@ class Heartbeat:
         """Records were printed."""
         self._heard_s = self._clock()
 
-    def told(self, done: int, in_all: int) -> None:
-        """So many objects of those that must be opened are done."""
+    def told(self, done: int, in_all: int) -> bool:
+        """So many objects of those that must be opened are done; whether anybody still wants the rest."""
         sys.stdout.flush()
         if self._clock() - self._heard_s >= _QUIET_SECONDS:
             self._heard_s = self._clock()
             if sys.stderr.isatty():
                 print_line(f"searched {human_count(done)} of {human_count(in_all)} objects …", err=True)
+        return not reader_is_gone()
 
 
 def print_summary(report: CatReport, selection: CatSelection, *, as_json: bool) -> None:
@@ -65,7 +67,9 @@ def _lost(lost: LostRange) -> str:
 
 
 def _counts(report: CatReport, selection: CatSelection) -> str:
-    records = "no record matches" if not report.records else f"{human_count(report.records)} records"
+    records = (
+        f"{human_count(report.records)} record{'s' * (report.records != 1)}" if report.records else "no record matches"
+    )
     if not report.records and selection.is_whole:
         records = "no records"
     if report.records == selection.limit and report.is_cut:

@@ -81,7 +81,7 @@ class RecordSearch:
         repository: where from.
         choice: what to look at, see :func:`mirror.service.cat_choice.choose`.
         selection: what is wanted.
-        on_object: told after each object how many of how many are done.
+        on_object: told after each object how many of how many are done; says whether to go on.
     """
 
     def __init__(
@@ -90,11 +90,12 @@ class RecordSearch:
         choice: CatChoice,
         selection: CatSelection,
         *,
-        on_object: Callable[[int, int], None] = lambda _done, _of: None,
+        on_object: Callable[[int, int], bool] = lambda _done, _of: True,
     ) -> None:
         self._choice = choice
         self._selection = selection
         self._on_object = on_object
+        self._is_stopped = False
         self._reached: dict[int, int] = {}  # partition → offset up to which it was looked at
         self._lock = threading.Lock()
         self._repository = Repository(MeteredStore(repository.store, self._count_bytes), repository.identity)
@@ -119,7 +120,7 @@ class RecordSearch:
                 yield found
                 if report.records == limit:
                     return
-            report.is_cut = False
+            report.is_cut = self._is_stopped
         finally:
             report.objects = len(set(opened))
             if report.is_cut and found is not None:
@@ -135,7 +136,9 @@ class RecordSearch:
                 by_partition.setdefault(loaded.run.partition, []).append(loaded)
             streams = [self._of_partition(number, mine) for number, mine in by_partition.items()]
             yield from heapq.merge(*streams, key=_TIME) if len(streams) > 1 else streams[0] if streams else ()
-            self._on_object(number, len(tasks))
+            if not self._on_object(number, len(tasks)) and number < len(tasks):
+                self._is_stopped = True
+                return
 
     def _of_partition(self, partition: int, runs: list[LoadedRun]) -> Iterator[FoundRecord]:
         wanted = self._selection.filter

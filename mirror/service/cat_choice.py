@@ -177,4 +177,5 @@ def _line(topic_id: str, parts: list[PartitionCoverage], seen_ms: int | None) ->
     newest = "" if newest_ms is None else f", the newest of {format_moment(newest_ms)}"
     last = "" if seen_ms is None else f", last backed up {format_moment(seen_ms)}"
     records = sum(run.record_count for run in runs)
-    return f"  {topic_id}  {len(parts)} partitions, {records:,} records{newest}{last}"
+    counts = f"{len(parts)} partition{'s' * (len(parts) != 1)}, {records:,} record{'s' * (records != 1)}"
+    return f"  {topic_id}  {counts}{newest}{last}"

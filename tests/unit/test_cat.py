@@ -1,7 +1,7 @@
 """`mirror cat` finds exactly the records that were asked for, and opens no more of the repository than that takes."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -364,8 +364,8 @@ def test_several_incarnations_need_a_choice(book: Book) -> None:
     with pytest.raises(RefusedError, match="which incarnation") as caught:
         book.cat()
     first, second = caught.value.message.splitlines()[1:]
-    assert f"{OTHER_ID}  1 partitions, 2 records, the newest of 2026-11-18T11:06:40.001Z, last backed up" in first
-    assert f"{TOPIC_ID}  1 partitions, 5 records" in second
+    assert f"{OTHER_ID}  1 partition, 2 records, the newest of 2026-11-18T11:06:40.001Z, last backed up" in first
+    assert f"{TOPIC_ID}  1 partition, 5 records" in second
     assert caught.value.hint == f"say which: mirror cat orders --incarnation {OTHER_ID}"
     assert len(book.cat(incarnation=OTHER_ID)[0]) == 2
     with pytest.raises(NoMatchError, match="no incarnation"):
@@ -417,7 +417,11 @@ def test_a_search_that_is_given_up(book: Book) -> None:
         book.put(draft(a_batch(first, 10), start_offset=first))
     selection = CatSelection(topic="orders")
     told: list[tuple[int, int]] = []
-    on_object: Callable[[int, int], None] = lambda done, of: told.append((done, of))  # noqa: E731
+
+    def on_object(done: int, of: int) -> bool:
+        told.append((done, of))
+        return done < 3
+
     search = RecordSearch(book.repository, choose(book.repository, selection), selection, on_object=on_object)
     records = search.records()
     for _ in range(11):
@@ -427,3 +431,6 @@ def test_a_search_that_is_given_up(book: Book) -> None:
     assert (search.report.records, search.report.is_cut) == (11, True)
     assert 2 <= search.report.objects <= 4
     assert search.report.read_bytes > 0
+    search = RecordSearch(book.repository, choose(book.repository, selection), selection, on_object=on_object)
+    assert len(list(search.records())) == 30
+    assert search.report.is_cut
