@@ -9,6 +9,7 @@ from agents.app import MirrorApp
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import MirrorError
 from mirror.kafka.cluster_view import ClusterView
+from mirror.service.group_capture import GroupCapture
 
 __all__ = ["Discovery"]
 
@@ -22,6 +23,7 @@ class Discovery:
         app: whose subscription is kept.
         view: refreshed here.
         rules: which topics are selected.
+        groups: whether the group log is, beside them.
         interval_seconds: between ticks.
         on_topics: awaited after each look with the selected topics.
     """
@@ -31,6 +33,7 @@ class Discovery:
         app: MirrorApp,
         view: ClusterView,
         rules: TopicFilter,
+        groups: GroupCapture,
         *,
         interval_seconds: float,
         on_topics: Callable[[list[str]], Awaitable[None]],
@@ -40,6 +43,7 @@ class Discovery:
         self._app = app
         self._view = view
         self._rules = rules
+        self._groups = groups
         self._interval = interval_seconds
         self._on_topics = on_topics
         self._partitions: dict[str, int] = {}
@@ -60,6 +64,7 @@ class Discovery:
         description = await self._view.refresh()
         if description is None:
             return
+        await self._groups.look(description.topics, self._rules)
         selected = self.select(list(description.topics))
         topic = self._app.source_topic
         before = set(topic.topics)
@@ -86,7 +91,10 @@ class Discovery:
                 selected.append(name)
             else:
                 self.excluded[name] = decision.rule
-        return selected
+        with_log = self._groups.with_log(selected, names)
+        for name in with_log:
+            self.excluded.pop(name, None)
+        return with_log
 
     def _grew(self, name: str) -> bool:
         count = len(self._view.topics[name].partitions)

@@ -85,11 +85,12 @@ class Gauges:
         metrics, pipeline = self._metrics, self._pipeline
         labels = (tp.topic, str(tp.partition))
         durable = pipeline.resolver.durable_offset(PartitionId(source.topic_id, tp.partition))
+        safe = pipeline.safe_offset(tp, source.topic_id)
         age_ms = pipeline.ages_ms.get(tp, 0)
         metrics.recovery_point_age_seconds.labels(*labels).set(age_ms / 1000)
         metrics.durable_offset.labels(*labels).set(durable)
         if source.watermarks is not None:
-            metrics.lag_offsets.labels(*labels).set(max(0, source.watermarks.last_stable_offset - durable))
+            metrics.lag_offsets.labels(*labels).set(max(0, source.watermarks.last_stable_offset - safe))
         blocked_ms = now_ms - pipeline.blocked_since_ms.get(tp, now_ms)
         metrics.blocked_seconds.labels(*labels).set(blocked_ms / 1000)
         retention_ms = int(self._recorder.configs.get(tp.topic, {}).get("retention.ms") or -1)

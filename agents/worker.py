@@ -26,6 +26,7 @@ from agents.table_folder import TableFolder, hold_data_dir
 from agents.web import add_pages
 from mirror.config import Config
 from mirror.core.events import sealed_event
+from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.positions import PartitionId
 from mirror.core.safe_positions import SafePosition
 from mirror.errors import MirrorError
@@ -36,9 +37,11 @@ from mirror.kafka.fetch_settings import FetchSettings
 from mirror.kafka.memory_budget import MemoryBudget
 from mirror.metrics import WorkerMetrics
 from mirror.service.backup.flusher import Flusher, FlusherSettings, SealedSegment
+from mirror.service.backup.group_intake import GroupIntake
 from mirror.service.backup.pipeline import BackupPipeline, PipelineSettings
 from mirror.service.backup.resolver import PositionResolver
 from mirror.service.backup.topic_recorder import TopicRecorder
+from mirror.service.group_capture import GroupCapture
 from mirror.service.rolling_up import RollupMaker
 from mirror.service.wiring import COMMAND_PATIENCE, connection_for, internal_topics, store_for
 from mirror.storage.repository import Repository, open_repository
@@ -140,23 +143,26 @@ class WorkerProcess:
         self._own_topics = OwnTopics(self._topics, admin, view, replication)
         await _with_patience(self._own_topics.ensure, "the source cluster, for the mirror's own topics")
         await _with_patience(view.refresh, "the source cluster")
-        sources = self._rules.among(view.topics).select(view.topics)
+        self._groups = GroupCapture(config.worker.groups, client, config.worker.id)
+        await _with_patience(lambda: self._groups.begin(admin, view, self._rules), "the source cluster")
+        selected = self._rules.among(view.topics).select(view.topics)
         log.info(
-            "worker %s of %s backs up %d of %d topics of cluster %s to %s",
+            "worker %s of %s backs up %d of %d topics%s of cluster %s to %s",
             self.writer,
             config.worker.id,
-            len(sources),
+            len(selected),
             len(view.topics),
+            " and the consumer groups" if self._groups.is_on else "",
             view.cluster_id,
             repository.address,
         )
-        if not sources:
+        if not selected:
             log.warning("no topic matches the rules yet; new ones are looked for")
         self.table_folder = TableFolder(config.worker.data_dir, view.topic_id(self._topics["ledger"]) or "unknown")
         self.app = make_app(
             config,
             connection,
-            sources=sources,
+            sources=self._groups.with_log(selected, view.topics),
             replication_factor=replication,
             table_store=self.table_folder.open(),
             table_path=self.table_folder.path,
@@ -212,11 +218,13 @@ class WorkerProcess:
                 start=worker.start,  # type: ignore[arg-type]
             ),
             on_sealed=self._sealed,
+            intake=GroupIntake(self._groups.own_groups),
         )
         self.discovery = Discovery(
             app,
             view,
             self._rules,
+            self._groups,
             interval_seconds=worker.discovery_interval_ms / 1000,
             on_topics=self._record_topics,
         )
@@ -241,6 +249,8 @@ class WorkerProcess:
         """Order of effects: the object is durable → event (→ table) → Kafka's committed offset."""
         self.publisher.publish(sealed_event(sealed.key, sealed.size_bytes, sealed.index))
         for run in sealed.index.runs:
+            if run.topic == GROUP_LOG_TOPIC:
+                continue  # a commit for it would be a record of it
             safe = self.pipeline.resolver.safe_position(run.partition_id)
             if safe is not None and run.topic_partition in self.pipeline.owned:
                 self.app.consumer.mark_durable(run.topic_partition, safe.next_offset)
@@ -291,6 +301,7 @@ class WorkerProcess:
     async def _record_topics(self, selected: list[str]) -> None:
         """Each worker captures the topics of which it has the first partition."""
         topics = self.pipeline.view.topics
+        self.pipeline.intake.know(self._groups.own_groups)
         if self._own_topics.are_missing:
             log.error("topics of the mirror itself are gone: they are created anew, backup goes on")
             await self._own_topics.ensure()

@@ -44,7 +44,7 @@ def command(cli: CliContext, topics: tuple[str, ...], by_partition: bool, watch:
             while True:
                 with nullcontext() if watch else waiting_for(cli, repository, "the source cluster"):
                     report = await observer.look()
-                if topics and not (report.partitions or report.others or report.left_out):
+                if topics and not (report.partitions or report.others or report.left_out or report.groups):
                     raise NoMatchError(f"no topic matches {', '.join(topics)}")
                 if not watch:
                     return report

@@ -8,8 +8,9 @@ from mirror.cli.output import print_line, print_table
 from mirror.core.objectives import monthly_price
 from mirror.core.status import PartitionStatus, worst_first
 from mirror.service.status import StatusReport
+from mirror.service.status_groups import GroupsStatus
 
-__all__ = ["as_json", "print_status", "verdict_line"]
+__all__ = ["as_json", "groups_line", "print_status", "verdict_line"]
 
 _COLORS = {"SAFE": "green", "AT RISK": "yellow", "NOT PROTECTED": "red"}
 _RIGHT = ("partitions", "parts", "partition", "age", "lag", "headroom", "gaps", "overlap", "raw", "stored")
@@ -31,6 +32,18 @@ def verdict_line(report: StatusReport) -> str:
     if found.uncovered_topic_count:
         parts.append(f"{_counted(found.uncovered_topic_count, 'topic')} not covered")
     return " · ".join(parts)
+
+
+def groups_line(report: StatusReport, groups: GroupsStatus) -> str:
+    """``consumer groups: 14 captured, to 02:41:07Z``, or why they are not captured."""
+    stored = "" if groups.group_count is None else f" ({human_count(groups.group_count)} stored)"
+    if not groups.is_captured:
+        return f"consumer groups: not captured, because {groups.reason}{stored}"
+    count = "" if groups.group_count is None else f"{human_count(groups.group_count)} "
+    about = "about " if groups.is_estimate else ""
+    to = groups.captured_to_ms
+    until = "until when is not known" if to is None else f"to {about}{_short_utc(to, report.at_ms)}"
+    return f"consumer groups: {count}captured, {until}{'; ' if groups.reason else ''}{groups.reason}"
 
 
 def print_status(report: StatusReport, *, by_partition: bool) -> None:
@@ -79,6 +92,8 @@ def print_status(report: StatusReport, *, by_partition: bool) -> None:
         fixed = ("state", "covered")
         print_table(columns, rows, right=_RIGHT, fixed=fixed, below=("remarks",), optional=("overlap", "raw", "gaps"))
     _print_others(report)
+    if report.groups is not None:
+        print_line(groups_line(report, report.groups), color="yellow" if report.groups.reason else None)
     _print_left_out(report)
     _print_totals(report)
 
@@ -233,4 +248,5 @@ def as_json(report: StatusReport) -> dict[str, Any]:
         "problems": report.problems,
         "partitions": report.partitions,
         "others": report.others,
+        "groups": report.groups,
     }

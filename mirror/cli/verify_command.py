@@ -70,7 +70,13 @@ def command(cli: CliContext, topics: tuple[str, ...], alias: str, quick: bool, d
                         done = compared
 
                     await compare_with_source(
-                        repository, coverage, client, report, on_offsets=advance, committed=committed
+                        repository,
+                        coverage,
+                        client,
+                        report,
+                        on_offsets=advance,
+                        committed=committed,
+                        worker_id=config.worker.id,
                     )
 
         asyncio.run(compare())

@@ -8,7 +8,7 @@ Invariants:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from mirror.core.positions import PartitionId, TopicPartition, Watermarks
 from mirror.core.record_batch import CONTROL_BIT, TRANSACTIONAL_BIT, BatchColumns, control_type, scan_batches
 
-__all__ = ["FetchSlice", "SliceBody", "read_slice"]
+__all__ = ["FetchSlice", "SliceBody", "join_empty", "read_slice"]
 
 ABORT_MARKER = 0
 
@@ -76,6 +76,11 @@ class FetchSlice:
         return self.body.size_bytes
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it covers offsets without holding a batch."""
+        return not len(self.body.columns)
+
+    @property
     def partition_id(self) -> PartitionId:
         """The partition incarnation it belongs to."""
         return PartitionId(self.topic_id, self.partition)
@@ -89,6 +94,17 @@ class FetchSlice:
     def leader_epoch(self) -> int:
         """Leader epoch of the last batch fetched (kept or not), −1 where there was none."""
         return self.body.leader_epochs[-1][0] if self.body.leader_epochs else -1
+
+
+def join_empty(first: FetchSlice, second: FetchSlice) -> FetchSlice:
+    """One empty slice that covers what two of them do, of which the second begins where the first ends."""
+    epochs = first.body.leader_epochs
+    known = epochs[-1][0] if epochs else None
+    newer = second.body.leader_epochs
+    if newer and newer[0][0] == known:
+        newer = newer[1:]
+    body = replace(first.body, next_offset=second.next_offset, leader_epochs=epochs + newer)
+    return replace(first, body=body)
 
 
 def read_slice(

@@ -8,13 +8,16 @@ from fnmatch import fnmatchcase
 
 from mirror.config import Config
 from mirror.core.coverage import PartitionCoverage
+from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.objectives import Objectives, Prices
 from mirror.core.positions import OffsetRange, PartitionId, TopicPartition
 from mirror.core.status import PartitionFacts, PartitionStatus, Verdict, judge_partition, verdict
 from mirror.errors import ConfigError, MirrorError
 from mirror.kafka.admin import ConfigValue
 from mirror.kafka.cluster import ClusterDescription
+from mirror.service.groups import choose_group_log
 from mirror.service.status_committed import gone_offsets
+from mirror.service.status_groups import GroupCounter, GroupsStatus, groups_status, not_to_be_ignored
 from mirror.service.status_repository import RecentPace, RepositoryObserver, RepositoryTotals
 from mirror.service.status_source import SourceObserver, SourceView
 from mirror.service.verify_coverage import fresh_holes
@@ -30,6 +33,7 @@ class StatusReport:
 
     Attributes:
         partitions: of the live incarnations of selected topics.
+        groups: of the capture of consumer groups; None where only some topics were asked for.
         others: stored partitions of topics that were deleted, created anew, or are no longer selected.
         left_out: topic → rule, of topics that are not backed up.
         problems: what could not be asked, in sentences.
@@ -46,6 +50,7 @@ class StatusReport:
     objectives: Objectives
     prices: Prices
     problems: list[str]
+    groups: GroupsStatus | None = None
 
 
 class StatusObserver:
@@ -62,13 +67,19 @@ class StatusObserver:
         self._repository = repository
         self._topics = topics
         self._stored = RepositoryObserver(repository)
+        self._counter = GroupCounter(repository)
         own = frozenset(internal_topics(config.worker.id).values())
         self._own_topics = own
         self._source: SourceObserver | None = None
         self._source_problem = ""
         try:
             rules = config.worker.topic_filter(own_topics=own)
-            self._source = SourceObserver(connection_for(config.source_cluster), rules, config.worker.id)
+            self._source = SourceObserver(
+                connection_for(config.source_cluster),
+                rules,
+                config.worker.id,
+                with_groups=config.worker.groups != "off" and self._is_wanted(GROUP_LOG_TOPIC),
+            )
         except ConfigError as error:
             self._source_problem = error.message
 
@@ -96,14 +107,15 @@ class StatusObserver:
             recovery_point_ms=self._config.objectives.recovery_point_ms,
             retention_headroom_ms=self._config.objectives.retention_headroom_ms,
         )
-        live, others = facts.all()
+        live, others, group_log = facts.all()
+        judged_groups = [judge_partition(f, objectives, now_ms) for f in group_log if self._is_wanted(f.topic)]
         judged = [judge_partition(f, objectives, now_ms) for f in live if self._is_wanted(f.topic)]
         judged_others = [judge_partition(f, objectives, now_ms) for f in others if self._is_wanted(f.topic)]
         totals = self._stored.totals(now_ms, flush_ms)
         left_out = {} if view is None else {t: d.rule for t, d in view.left_out.items() if self._is_wanted(t)}
         uncovered = [t for t in left_out if not t.startswith("__") and t not in self._own_topics]
         found = verdict(
-            judged + [p for p in judged_others if p.state == "missing"],
+            judged + [p for p in judged_others if p.state == "missing"] + not_to_be_ignored(judged_groups),
             now_ms=now_ms,
             uncovered_topic_count=len(uncovered),
             unreachable=unreachable,
@@ -127,6 +139,27 @@ class StatusObserver:
                 currency=prices.currency,
             ),
             problems=[] if view is None else list(dict.fromkeys(view.problems)),
+            groups=await self._groups(coverage, view, judged_groups, totals.newest_object_ms, now_ms),
+        )
+
+    async def _groups(
+        self,
+        coverage: Mapping[PartitionId, PartitionCoverage],
+        view: SourceView | None,
+        partitions: list[PartitionStatus],
+        newest_object_ms: int | None,
+        now_ms: int,
+    ) -> GroupsStatus | None:
+        if not self._is_wanted(GROUP_LOG_TOPIC):
+            return None
+        own = frozenset({self._config.worker.id}) if view is None else view.own_groups
+        return groups_status(
+            self._config.worker.groups,
+            partitions,
+            view,
+            group_count=await asyncio.to_thread(self._counter.count, coverage, own),
+            newest_object_ms=newest_object_ms,
+            now_ms=now_ms,
         )
 
     async def _look_at_source(self, coverage: Mapping[PartitionId, PartitionCoverage]) -> tuple[SourceView | None, str]:
@@ -163,10 +196,14 @@ class _Facts:
     recent: Mapping[PartitionId, RecentPace]
     last_sealed: Mapping[PartitionId, int]
 
-    def all(self) -> tuple[list[PartitionFacts], list[PartitionFacts]]:
-        """Live partitions of selected topics, and the other ones that are stored. Without a source all count as live."""
+    def all(self) -> tuple[list[PartitionFacts], list[PartitionFacts], list[PartitionFacts]]:
+        """Live partitions of selected topics, the other ones that are stored, and those of the group log that are stored.
+
+        Without a source all count as live.
+        """
+        group_log = [self._one(entry.topic, pid) for pid, entry in sorted(self._group_log().items())]
         if self.view is None:
-            return [self._one(entry.topic, pid) for pid, entry in self._sorted()], []
+            return [self._one(entry.topic, pid) for pid, entry in self._sorted()], [], group_log
         live = [
             (name, PartitionId(topic.topic_id, partition.partition))
             for name, topic in self.view.selected.items()
@@ -174,16 +211,22 @@ class _Facts:
         ]
         known = {pid for _, pid in live}
         others = [self._one(entry.topic, pid) for pid, entry in self._sorted() if pid not in known]
-        return [self._one(name, pid) for name, pid in live], others
+        return [self._one(name, pid) for name, pid in live], others, group_log
 
     def _sorted(self) -> list[tuple[PartitionId, PartitionCoverage]]:
-        return sorted(self.coverage.items(), key=lambda item: (item[1].topic, item[0]))
+        of_users = ((pid, entry) for pid, entry in self.coverage.items() if entry.topic != GROUP_LOG_TOPIC)
+        return sorted(of_users, key=lambda item: (item[1].topic, item[0]))
+
+    def _group_log(self) -> dict[PartitionId, PartitionCoverage]:
+        chosen = choose_group_log(self.coverage)
+        there = self.view.group_log if self.view is not None else None
+        return {pid: entry for pid, entry in chosen.items() if there is None or there.topic_id == pid.topic_id}
 
     def _one(self, topic: str, pid: PartitionId) -> PartitionFacts:
         entry = self.coverage.get(pid)
         tp = TopicPartition(topic, pid.partition)
         view = self.view
-        selected = view is not None and topic in view.selected and view.selected[topic].topic_id == pid.topic_id
+        selected = view is not None and view.topic(topic, pid.topic_id) is not None
         log = view.logs.get(tp) if view is not None and selected else None
         head = view.heads.get(tp) if view is not None and selected else None
         configs = view.configs.get(topic, {}) if view is not None and selected else {}
@@ -194,7 +237,7 @@ class _Facts:
             partition=pid.partition,
             is_covered=entry is not None,
             start_offset=entry.start_offset if entry else 0,
-            position=entry.position if entry else 0,
+            position=max(entry.position, view.quiet_to.get(tp, 0) if view is not None else 0) if entry else 0,
             stored_offsets=sum(piece.next_offset - piece.start_offset for piece in entry.runs) if entry else 0,
             gap_offsets=sum(gap.next_offset - gap.start_offset for gap in entry.gaps) if entry else 0,
             last_gap_ms=max((gap.detected_at_ms for gap in entry.gaps), default=None) if entry else None,

@@ -12,14 +12,19 @@ from dataclasses import dataclass
 
 from mirror.core.compression import unpack
 from mirror.core.coverage import PartitionCoverage, build_coverage
+from mirror.core.group_log import GROUP_LOG_TOPIC
+from mirror.core.own_groups import OwnGroups
 from mirror.core.positions import OffsetRange, PartitionId, TopicPartition
 from mirror.core.record_batch import BatchHeader
-from mirror.core.records import iterate_records
+from mirror.core.records import RawRecord, decode_record, iterate_records
 from mirror.core.segment.blocks import StoredBatch, iterate_block
 from mirror.core.slices import SliceBody
+from mirror.core.topic_filter import TopicFilter
 from mirror.errors import DamageError
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
+from mirror.service.group_capture import own_groups
+from mirror.service.group_tail import quiet_until
 from mirror.service.reading import ClippedBatch, iterate_stored
 from mirror.service.status_committed import gone_offsets
 from mirror.service.verify_fetch import SourceReader
@@ -42,6 +47,7 @@ async def compare_with_source(
     *,
     on_offsets: OnOffsets | None = None,
     committed: Mapping[TopicPartition, int] | None = None,
+    worker_id: str = "",
 ) -> None:
     """Compare and add what was found to ``report``.
 
@@ -53,6 +59,7 @@ async def compare_with_source(
         on_offsets: told ``(offsets compared so far, offsets in all)``.
         committed: the committed offsets of the mirror's consumer group, see :mod:`mirror.service.status_committed`; None: not known, so
             an object that is gone from the end of what is stored is only a note.
+        worker_id: of the mirror, whose own commits are never stored.
 
     Raises:
         WrongRepositoryError: the client is connected to another cluster.
@@ -62,6 +69,9 @@ async def compare_with_source(
     description = await describe_cluster(client, names)
     repository.require_cluster(description.cluster_id)
     report.compared_with = description.cluster_id
+    own = OwnGroups()
+    if GROUP_LOG_TOPIC in names:
+        own = OwnGroups(own_groups(worker_id, TopicFilter(), (await describe_cluster(client)).topics))
     live: dict[TopicPartition, PartitionCoverage] = {}
     for partition_id, entry in coverage.items():
         topic = description.topics.get(entry.topic)
@@ -81,13 +91,20 @@ async def compare_with_source(
         if entry.next_offset > logs[tp].high_watermark:
             message = f"the log ends at {logs[tp].high_watermark}: it was truncated, what lies behind is only stored"
             report.notes.append(_note("source_shorter", message, entry))
-        behind = OffsetRange(max(entry.position, logs[tp].log_start_offset), logs[tp].last_stable_offset)
+        stored_to = max(entry.position, logs[tp].log_start_offset)
+        if tp.topic == GROUP_LOG_TOPIC:
+            topic_id = entry.partition_id.topic_id
+            stored_to = await quiet_until(client, tp, topic_id, stored_to, logs[tp].last_stable_offset, own)
+        behind = OffsetRange(stored_to, logs[tp].last_stable_offset)
         if behind.length > 0 and tp not in gone:
             said = "not yet, or the object that held them is gone"
             message = f"{behind.length} offsets [{behind.start_offset}, {behind.next_offset}) of the source are not stored: {said}"
             report.notes.append(_note("not_stored", message, entry))
         if start_offset < next_offset:
-            jobs.append(_Comparison(repository, entry, tp, start_offset, next_offset))
+            is_group_log = tp.topic == GROUP_LOG_TOPIC
+            jobs.append(
+                _Comparison(repository, entry, tp, start_offset, next_offset, own if is_group_log else OwnGroups())
+            )
     total = sum(job.next_offset - job.start_offset for job in jobs)
     done = 0
     gate = asyncio.Semaphore(_PARTITIONS_AT_ONCE)
@@ -174,7 +191,9 @@ class _Comparison:
         tp: TopicPartition,
         start_offset: int,
         next_offset: int,
+        own: OwnGroups,
     ) -> None:
+        self._own = own
         self.tp, self.start_offset, self.next_offset = tp, start_offset, next_offset
         self.batches_equal = self.records_compared = self.records_gone = 0
         self._repository, self._coverage = repository, coverage
@@ -259,13 +278,19 @@ class _Comparison:
                     continue
                 mine = ours.pop(offset, None)
                 if mine is None:
-                    if not self._is_named_gap(offset):
+                    if not self._is_named_gap(offset) and not self._is_own(digest):
                         self._add("source_only", offset, "the brokers hold records that the repository lacks")
                     continue
                 self.records_compared += 1
                 if mine != digest:
                     self._add("source_differs", offset, "the brokers hold other bytes than the repository")
         self.records_gone += len(ours)
+
+    def _is_own(self, digest: _Digest) -> bool:
+        """Whether it is a mirror's own commit: these are not stored."""
+        if not self._own.names:
+            return False
+        return self._own.owns(decode_record(RawRecord(0, digest.timestamp_ms, 0, memoryview(digest.tail))).key)
 
     def _is_named_gap(self, offset: int) -> bool:
         return any(gap.start_offset <= offset < gap.next_offset for gap in self._coverage.gaps)

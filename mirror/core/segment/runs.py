@@ -12,7 +12,7 @@ from mirror.core.record_batch import CODEC_MASK, CONTROL_BIT, BatchColumns
 from mirror.core.segment.blocks import PASSTHROUGH_BLOCK_BYTES, ZSTD_BLOCK_BYTES, encode_zstd_block, split_blocks
 from mirror.core.segment.index import BlockColumns, BodyCodec, RunEntry, WatermarkSample
 from mirror.core.segment.layout import checksum_of
-from mirror.core.slices import FetchSlice
+from mirror.core.slices import FetchSlice, join_empty
 
 __all__ = ["BodyMode", "RunDraft", "encode_run"]
 
@@ -52,7 +52,10 @@ class RunDraft:
         """
         if piece.start_offset != self.next_offset or piece.partition_id != self.partition_id:
             raise ValueError(f"slice [{piece.start_offset}, {piece.next_offset}) does not follow {self.next_offset}")
-        self.slices.append(piece)
+        if self.slices and self.slices[-1].is_empty and piece.is_empty:
+            self.slices[-1] = join_empty(self.slices[-1], piece)  # of those thousands may follow each other
+        else:
+            self.slices.append(piece)
         self.next_offset = piece.next_offset
         self.size_bytes += piece.size_bytes
 

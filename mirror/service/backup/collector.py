@@ -48,7 +48,10 @@ class FlushBatch:
 
 @dataclass(slots=True)
 class PartitionBuffer:
-    """One assigned partition. ``expected`` is the offset at which the next slice must begin."""
+    """One assigned partition. ``expected`` is the offset at which the next slice must begin.
+
+    Between ``loud_offset`` and ``expected`` lie only quiet slices: nothing is lost if they are never stored.
+    """
 
     topic_partition: TopicPartition
     topic_id: str
@@ -59,16 +62,24 @@ class PartitionBuffer:
     last_sample: Watermarks | None = None
     unwritten_sample: Watermarks | None = None
     seeking: bool = False
+    loud_offset: int = field(init=False)
 
-    def append(self, piece: FetchSlice) -> None:
+    def __post_init__(self) -> None:
+        self.loud_offset = self.expected
+
+    def append(self, piece: FetchSlice, *, is_quiet: bool) -> None:
         """Add the slice that was expected."""
         if self.draft is None:
             self.draft = RunDraft(
                 self.topic_partition.topic, self.topic_id, self.topic_partition.partition, self.expected, self.expected
             )
         self.draft.append(piece)
-        self._sample(piece.watermarks, self.draft)
         self.expected = piece.next_offset
+        if is_quiet:
+            self.unwritten_sample = piece.watermarks
+        else:
+            self._sample(piece.watermarks, self.draft)
+            self.loud_offset = piece.next_offset
         if piece.leader_epoch >= 0:
             self.leader_epoch = piece.leader_epoch
         self.seeking = False
@@ -117,7 +128,7 @@ class Collector:
 
     @property
     def first_buffered_at_ms(self) -> int:
-        """When the oldest thing in the buffers came, 0 while they are empty."""
+        """When the oldest thing in the buffers came that must be stored, 0 without one."""
         return self._first_buffered_at_ms
 
     @property
@@ -164,16 +175,17 @@ class Collector:
         for tp in tps & self._buffers.keys():
             self._close_draft(self._buffers.pop(tp))
 
-    def add(self, piece: FetchSlice) -> Verdict:
-        """Offer a slice."""
+    def add(self, piece: FetchSlice, *, is_quiet: bool = False) -> Verdict:
+        """Offer a slice. A quiet one goes with the next flush, and is no reason for one."""
         buffer = self._buffers.get(piece.topic_partition)
         if buffer is None or piece.assignment_epoch != buffer.assignment_epoch or piece.topic_id != buffer.topic_id:
             return Verdict.STALE
         if piece.start_offset != buffer.expected:
             return Verdict.REPEATED if piece.next_offset <= buffer.expected else Verdict.HOLE
-        buffer.append(piece)
+        buffer.append(piece, is_quiet=is_quiet)
         self._size_bytes += piece.size_bytes
-        self._touch()
+        if not is_quiet:
+            self._touch()
         return Verdict.ACCEPTED
 
     def add_gap(self, tp: TopicPartition, next_offset: int, reason: str, now_ms: int) -> GapEntry | None:
@@ -192,7 +204,7 @@ class Collector:
         )
         self._gaps.append(gap)
         self._close_draft(buffer)
-        buffer.expected = next_offset
+        buffer.expected = buffer.loud_offset = next_offset
         self._touch()
         return gap
 
@@ -213,13 +225,15 @@ class Collector:
         )
         self._forks.append(fork)
         self._close_draft(buffer)
-        buffer.expected = fork_offset
+        buffer.expected = buffer.loud_offset = fork_offset
         buffer.leader_epoch = leader_epoch
         self._touch()
         return fork
 
     def take(self) -> FlushBatch:
-        """Everything that is buffered; the buffers go on empty, at the same positions."""
+        """Everything that is buffered; the buffers go on empty, at the same positions. Nothing where all of it is quiet."""
+        if not self._first_buffered_at_ms:
+            return FlushBatch([], [], [])
         drafts = self._closed
         for buffer in self._buffers.values():
             if buffer.draft is not None:

@@ -28,6 +28,8 @@ from mirror.service.backup.ages import BehindTracker
 from mirror.service.backup.collector import Collector, FlushBatch, Verdict
 from mirror.service.backup.counters import BackupCounters
 from mirror.service.backup.flusher import Flusher, SealedSegment
+from mirror.service.backup.group_intake import GroupIntake
+from mirror.service.backup.lost_slices import LostSlices
 from mirror.service.backup.notices import NoticeHandler
 from mirror.service.backup.resolver import PositionResolver
 
@@ -36,7 +38,6 @@ __all__ = ["BackupPipeline", "PipelineSettings"]
 log = logging.getLogger(__name__)
 
 _RESOLVE_PAUSE_SECONDS = 1.0
-_LOST_AFTER_SECONDS = 5.0
 _AGES_EVERY_SECONDS = 1.0
 _BACKLOG_LOOK_MS = 50
 
@@ -61,6 +62,7 @@ class BackupPipeline:
         make_flusher: given the callback for durable objects.
         make_resolver: given the function that makes starts durable.
         on_sealed: awaited for each durable object, in order.
+        intake: what of the group log is not stored.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class BackupPipeline:
         make_flusher: Callable[[Callable[[SealedSegment], Awaitable[None]]], Flusher],
         make_resolver: Callable[[Callable[[list[StartEntry]], Awaitable[None]]], PositionResolver],
         on_sealed: Callable[[SealedSegment], Awaitable[None]],
+        intake: GroupIntake,
     ) -> None:
         self.counters = BackupCounters()
+        self.intake = intake
         self.budget = budget
         self.view = view
         self.collector = Collector()
@@ -104,7 +108,7 @@ class BackupPipeline:
         self._owned: set[TopicPartition] = set()
         self._must_read_store = True
         self._trackers: dict[TopicPartition, BehindTracker] = {}
-        self._ahead: dict[TopicPartition, tuple[int, float]] = {}
+        self._lost = LostSlices()
         self._gate = asyncio.Event()
         self._flush_now = asyncio.Event()
         self._backlog = False
@@ -210,7 +214,8 @@ class BackupPipeline:
 
     def add(self, piece: FetchSlice) -> Verdict:
         """A slice that came through the stream. Never blocks."""
-        verdict = self.collector.add(piece)
+        piece, is_quiet = self.intake.take_in(piece)
+        verdict = self.collector.add(piece, is_quiet=is_quiet)
         counters = self.counters
         if verdict is Verdict.ACCEPTED:
             counters.slices += 1
@@ -305,6 +310,14 @@ class BackupPipeline:
 
     # --- ages
 
+    def safe_offset(self, tp: TopicPartition, topic_id: str) -> int:
+        """How far a partition is durable, or quiet: nothing of what follows up to here must be stored."""
+        durable = self.resolver.durable_offset(PartitionId(topic_id, tp.partition))
+        buffer = self.collector.buffers.get(tp)
+        if buffer is None or buffer.topic_id != topic_id or durable < buffer.loud_offset:
+            return durable
+        return max(durable, buffer.expected)
+
     async def _age_loop(self) -> None:
         while True:
             await asyncio.sleep(_AGES_EVERY_SECONDS)
@@ -312,7 +325,7 @@ class BackupPipeline:
             for tp, source in self.fetcher.sources.items():
                 if source.watermarks is None:
                     continue
-                durable = self.resolver.durable_offset(PartitionId(source.topic_id, tp.partition))
+                durable = self.safe_offset(tp, source.topic_id)
                 buffer = self.collector.buffers.get(tp)
                 if buffer is not None:
                     buffer.observe(source.watermarks)
@@ -323,10 +336,13 @@ class BackupPipeline:
                 # Up to the high watermark: what an open transaction holds back is not safe either.
                 self.ages_ms[tp] = tracker.observe(source.watermarks.high_watermark, durable, now_ms)
                 self._observe_transaction(tp, source.watermarks, source.position, now_ms)
-                if buffer is not None:
-                    self._look_for_lost_slices(tp, source.position, buffer.expected)
-            for tp in self._ahead.keys() - self.fetcher.sources.keys():
-                del self._ahead[tp]
+                if buffer is not None and self._lost.are_certain(tp, source.position, buffer.expected):
+                    self.counters.holes += 1
+                    log.warning(
+                        "%s: [%d, %d) was fetched and never came: fetched again", tp, buffer.expected, source.position
+                    )
+                    self._seek_to_buffer(tp)
+            self._lost.keep(self.fetcher.sources.keys())
 
     def _observe_transaction(self, tp: TopicPartition, watermarks: Watermarks, position: int, now_ms: int) -> None:
         """Since when an open transaction holds a partition back; a rebalance does not begin this anew."""
@@ -334,20 +350,6 @@ class BackupPipeline:
             self.blocked_since_ms.setdefault(tp, now_ms)
         else:
             self.blocked_since_ms.pop(tp, None)
-
-    def _look_for_lost_slices(self, tp: TopicPartition, fetched_until: int, collected_until: int) -> None:
-        """A slice that Faust drops is found out by the next one, except the last of a log that then stands still, and one after a seek."""
-        now = time.monotonic()
-        known = self._ahead.get(tp)
-        if fetched_until <= collected_until:
-            self._ahead.pop(tp, None)
-        elif known is None or known[0] != collected_until:
-            self._ahead[tp] = (collected_until, now)
-        elif now - known[1] > _LOST_AFTER_SECONDS:
-            del self._ahead[tp]
-            self.counters.holes += 1
-            log.warning("%s: [%d, %d) was fetched and never came: fetched again", tp, collected_until, fetched_until)
-            self._seek_to_buffer(tp)
 
     # --- ending
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 from mirror.core.coverage import build_coverage
+from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.safe_positions import PositionsBook, SafePosition
 from mirror.core.segment.index import SegmentIndex, StartEntry
@@ -36,7 +37,7 @@ class PositionResolver:
         view: topic ids and leaders.
         look_up: what the table says of a partition.
         put_starts: makes start entries durable.
-        start: where a partition begins that was never seen.
+        start: where a partition begins that was never seen; the group log always at its earliest: only all of it tells where groups stand.
     """
 
     def __init__(
@@ -143,14 +144,15 @@ class PositionResolver:
         now_ms = int(time.time() * 1000)
         starts = []
         for tp, offsets in logs.items():
-            offset = offsets.log_start_offset if self._start == "earliest" else offsets.last_stable_offset
+            where = "earliest" if tp.topic == GROUP_LOG_TOPIC else self._start
+            offset = offsets.log_start_offset if where == "earliest" else offsets.last_stable_offset
             starts.append(
                 StartEntry(
                     topic=tp.topic,
                     topic_id=unseen[tp],
                     partition=tp.partition,
                     start_offset=offset,
-                    reason=self._start,
+                    reason=where,
                     recorded_at_ms=now_ms,
                 )
             )
