@@ -89,8 +89,8 @@ def _iso_ms(text: str, match: "re.Match[str]", now_ms: int) -> int:
         date = datetime(int(match["year"]), int(match["month"]), int(match["day"]))  # noqa: DTZ001 the zone comes below
     else:
         date = (_EPOCH_START + timedelta(milliseconds=now_ms)).replace(tzinfo=None, hour=0, minute=0, second=0)
-    clock = {name: int(match[name] or 0) for name in ("hour", "minute", "second")}
-    moment = date.replace(**clock, microsecond=rest_ms * 1000)
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    moment = date.replace(hour=hour, minute=minute, second=second, microsecond=rest_ms * 1000)
     whole = match["year"] and match["hour"]
     if whole and match["zone"]:
         return _ms_of(moment.replace(tzinfo=_zone(match["zone"])))

@@ -6,7 +6,7 @@ records come in the order of their offsets, and what was written at about the sa
 
 import heapq
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import NamedTuple
@@ -103,7 +103,7 @@ class RecordSearch:
             objects_in_all=choice.object_count, batches_in_all=choice.batch_count, damaged=list(choice.unreadable)
         )
 
-    def records(self) -> Iterator[FoundRecord]:
+    def records(self) -> Generator[FoundRecord, None, None]:
         """The wanted records, at most as many as the limit.
 
         Raises:

@@ -11,7 +11,7 @@ from mirror.core.keys import ROLLUP_PREFIX, TOPICS_PREFIX
 from mirror.core.moments import format_moment
 from mirror.core.record_filter import RecordFilter
 from mirror.core.rollup import RolledObject
-from mirror.core.segment.index import SegmentIndex
+from mirror.core.segment.index import GapEntry, RunEntry, SegmentIndex, StartEntry
 from mirror.errors import NoMatchError, RefusedError
 from mirror.service.gone import describe_gone, find_gone
 from mirror.storage.repository import Repository
@@ -161,8 +161,9 @@ def _incarnation(
         return next(iter(by_id))
     seen_ms: dict[str, int] = {}
     for _, index in objects:
-        for entry_of in (*index.runs, *index.starts, *index.gaps):
-            seen_ms[entry_of.topic_id] = max(seen_ms.get(entry_of.topic_id, 0), index.sealed_at_ms)
+        named: list[RunEntry | StartEntry | GapEntry] = [*index.runs, *index.starts, *index.gaps]
+        for topic_id in {entry_of.topic_id for entry_of in named}:
+            seen_ms[topic_id] = max(seen_ms.get(topic_id, 0), index.sealed_at_ms)
     newest_first = sorted(by_id, key=lambda topic_id: (-seen_ms.get(topic_id, 0), topic_id))
     table = "\n".join(_line(topic_id, by_id[topic_id], seen_ms.get(topic_id)) for topic_id in newest_first)
     raise RefusedError(
