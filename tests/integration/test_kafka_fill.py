@@ -25,7 +25,7 @@ from mirror.kafka.marker_filler import MarkerFiller, may_write_markers
 from mirror.kafka.producers import active_producers, next_marker_identity
 from mirror.kafka.wire.add_partitions_to_txn import add_partitions_to_txn
 from mirror.kafka.wire.find_coordinator import TRANSACTION, find_coordinator
-from mirror.kafka.wire.init_producer_id import ProducerIdentity, init_producer_id
+from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.kafka.wire.produce import produce
 from mirror.kafka.wire.write_txn_markers import MarkerStamp, write_abort_markers
 from tests.integration.test_kafka_helpers import connected, consume_records, fetch_batches, produce_records
@@ -168,7 +168,7 @@ async def test_a_broker_refuses_markers_of_lower_epochs(kafka: KafkaCluster, top
     tp = TopicPartition(topic(), 0)
     async with connected(kafka.bootstrap) as client:
         node_id = await client.any_broker()
-        pid = (await init_producer_id(client, node_id)).producer_id
+        pid = (await MarkerFiller(client).start()).producer_id
 
         async def mark(producer_epoch: int, coordinator_epoch: int) -> int:
             stamp = MarkerStamp(producer_id=pid, producer_epoch=producer_epoch, coordinator_epoch=coordinator_epoch)
