@@ -1,6 +1,5 @@
 """``mirror cat``: records straight from the repository."""
 
-import os
 import re
 import sys
 import time
@@ -132,12 +131,15 @@ def _filter(since: str | None, until: str | None, key: str | None, grep: str | N
     pattern = None
     if grep is not None:
         try:
-            pattern = re.compile(os.fsencode(grep))
+            pattern = re.compile(_bytes(grep))
         except re.error as error:
             raise UsageError(f"--grep {grep}: not a regular expression: {error}") from None
-    return RecordFilter(
-        since_ms=since_ms, until_ms=until_ms, key=None if key is None else os.fsencode(key), pattern=pattern
-    )
+    return RecordFilter(since_ms=since_ms, until_ms=until_ms, key=None if key is None else _bytes(key), pattern=pattern)
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, whatever the terminal speaks; bytes that it could not read as text stay as they were typed."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _moment(option: str, text: str, now_ms: int) -> int:

@@ -13,7 +13,7 @@ from mirror.storage.repository import Repository
 __all__ = ["Loaded", "blocks_of", "iterate_loaded"]
 
 _AHEAD_BYTES = 64 << 20
-_THREADS = 6
+_THREADS = 12  # small ranges: a far store's answers are waited for together
 
 Loaded = tuple[list[LoadedRun], list[str]]
 """The runs of one object, and in words what of it cannot be read."""

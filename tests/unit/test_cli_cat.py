@@ -1,5 +1,6 @@
 """`mirror cat` on a folder: what is printed, what is told on stderr, and the exit codes."""
 
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from mirror.cli.__main__ import main
+from mirror.cli.cat_summary import Heartbeat
 from mirror.core.segment.index import GapEntry
 from mirror.storage.folder import FolderStore
 from tests.builders import T0_MS, TOPIC_ID, a_batch, a_repository, a_run_draft, a_segment, a_slice, a_tail
@@ -150,6 +152,7 @@ def test_what_is_asked_for(folder: Folder) -> None:
     assert len(shown("orders", "--partition", "0", "--partition", "1")) == 20
     assert shown("orders", "--partition", "0", "--from-offset", "9") == [(0, 9)]
     assert shown("orders", "--key", "key 3") == [(0, 3), (1, 3)]
+    assert shown("orders:0", "--key", "key 3", "--grep", "val") == [(0, 3)]
     assert shown("orders:0", "--grep", "^key [12]$") == [(0, 1), (0, 2)]
     assert shown("orders:0", "--since", "2026-11-18T11:06:40.008Z") == [(0, 8), (0, 9)]
     assert shown("orders:0", "--until", "2026-11-18 12:06:40.001 +01:00") == [(0, 0), (0, 1)]
@@ -260,6 +263,24 @@ def test_a_reader_that_leaves_ends_the_search(folder: Folder) -> None:
     assert process.returncode == 0
     assert summary["is_cut"]
     assert summary["objects"] < 20
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_long_search_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, after five seconds without a record."""
+    now_s = [0.0]
+    heartbeat = Heartbeat(clock=lambda: now_s[0])
+    monkeypatch.setattr(sys, "stderr", _Terminal())
+    for at_s in (1, 4, 6, 7, 12):
+        now_s[0] = at_s
+        assert heartbeat.told(at_s, 20)
+        if at_s == 4:
+            heartbeat.wrote()
+    assert sys.stderr.getvalue() == "searched 12 of 20 objects …\n"  # type: ignore[attr-defined]
 
 
 def test_a_stdout_without_these_signs(folder: Folder) -> None:
