@@ -1,18 +1,23 @@
 """`mirror cat` on what a real broker gave shows what a read_committed consumer of another library sees there."""
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
+from mirror.cli.__main__ import main
+from mirror.core.moments import format_moment
 from mirror.core.record_filter import RecordFilter
 from mirror.service.cat import RecordSearch
 from mirror.service.cat_choice import CatSelection, choose
 from mirror.storage.memory import MemoryStore
+from mirror.storage.opening import open_store
 from mirror.storage.repository import Repository
 from tests.capture import capture
 from tests.restoring import Seen, consume_all
@@ -77,3 +82,35 @@ async def test_cat_shows_what_a_consumer_sees(kafka: Any, topic: Callable[..., s
         assert _cat(kept.repository, name, until_ms=moment_ms) == [s for s in seen if s.timestamp_ms <= moment_ms]
         if record.key is not None:
             assert _cat(kept.repository, name, key=record.key) == [s for s in seen if s.key == record.key]
+
+
+async def test_the_command_on_minio(
+    kafka: Any, minio: Any, bucket: str, topic: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without any cluster in the configuration: the bad record by its key, with few of many objects opened."""
+    name = topic(1)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "batch.num.messages": 50})
+    for number in range(2000):
+        value = b'{"state":"%s"}' % (b"broken" if number == 1777 else b"ok")
+        producer.produce(name, key=b"id-%d" % number, value=value, timestamp=NOW_MS + number * 1000)
+    assert producer.flush(30) == 0
+    store = open_store(f"s3://{bucket}/r", endpoint=minio.url, access_key=minio.access_key, secret_key=minio.secret_key)
+    await capture(kafka.bootstrap, [name], store, slice_bytes=2000, object_bytes=4000)
+    config = tmp_path / "mirror.toml"
+    config.write_text(
+        f'[repositories.main]\nurl = "s3://{bucket}/r"\nendpoint = "{minio.url}"\naccess_key = "{minio.access_key}"\n'
+        f'secret_key = {{ file = "{tmp_path}/secret" }}\n'
+    )
+    (tmp_path / "secret").write_text(minio.secret_key)
+    (tmp_path / "secret").chmod(0o600)
+    since = format_moment(NOW_MS + 1_700_000)
+    capsys.readouterr()
+    for search in (["--key", "id-1777"], ["--grep", "broken"], ["--grep", "^id-17{3}$"]):
+        args = ["--config", str(config), "cat", name, "--since", since, *search, "--limit", "1", "--json"]
+        assert await asyncio.to_thread(main, args) == 0
+        out, err = capsys.readouterr()
+        (record,) = map(json.loads, out.splitlines())
+        assert (record["offset"], record["value"]) == (1777, '{"state":"broken"}')
+        summary = json.loads(err)
+        assert summary["objects_in_all"] > 10
+        assert summary["objects"] <= 4
