@@ -85,7 +85,7 @@ class AbortFiller:
         self._leaders = Leaders(client)
         self._lanes = [_Lane(transactional_id=f"{transactional_id}-{number}") for number in range(_LANES)]
         self._idle: asyncio.Queue[_Lane] = asyncio.Queue()
-        self._starting: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[ProducerIdentity] | None = None
 
     async def start(self) -> ProducerIdentity:
         """Take over all lanes, which ends the transactions of an earlier run. Gives the identity of the first lane.
@@ -97,18 +97,17 @@ class AbortFiller:
         if self._starting is None:
             self._starting = asyncio.get_running_loop().create_task(self._start())
         try:
-            await asyncio.shield(self._starting)
+            return await asyncio.shield(self._starting)
         except MirrorError:
             self._starting = None
             raise
-        assert self._lanes[0].identity is not None, "started"
-        return self._lanes[0].identity
 
-    async def _start(self) -> None:
-        loop = asyncio.get_running_loop()
-        await asyncio.gather(*(self._take_over(lane, loop.time() + self._give_up_after_s) for lane in self._lanes))
+    async def _start(self) -> ProducerIdentity:
+        give_up_at_s = asyncio.get_running_loop().time() + self._give_up_after_s
+        first, *_ = await asyncio.gather(*(self._take_over(lane, give_up_at_s) for lane in self._lanes))
         for lane in self._lanes:
             self._idle.put_nowait(lane)
+        return first
 
     async def close(self) -> None:
         """Let go of what is under way; the broker aborts an open transaction after a minute. The client stays open."""
@@ -165,7 +164,7 @@ class AbortFiller:
             backoff_s = 0.0
             give_up_at_s = loop.time() + self._give_up_after_s
 
-    async def _take_over(self, lane: _Lane, give_up_at_s: float) -> None:
+    async def _take_over(self, lane: _Lane, give_up_at_s: float) -> ProducerIdentity:
         """A new epoch for the lane; whatever its transactional id had open is aborted, with markers written, before."""
         lane.identity = None
         loop = asyncio.get_running_loop()
@@ -182,6 +181,7 @@ class AbortFiller:
                     raise
                 await asyncio.sleep(_FIRST_BACKOFF_S)
         lane.next_sequences.clear()
+        return lane.identity
 
     async def _find_coordinator(self, lane: _Lane) -> None:
         lane.coordinator = await find_coordinator(
