@@ -15,8 +15,9 @@ from mirror.errors import ClusterError, TopicNotFoundError
 from mirror.kafka.abort_filler import AbortFiller
 from mirror.kafka.admin import Admin
 from mirror.kafka.batch_producer import BatchProducer
+from mirror.kafka.batch_rewrite import prepare
 from mirror.kafka.client import MirrorClient
-from mirror.kafka.cluster import describe_cluster, log_offsets
+from mirror.kafka.cluster import describe_cluster, list_offsets, log_offsets
 from mirror.kafka.connection import ClusterConnection
 from mirror.kafka.delete_records import delete_records
 from mirror.kafka.hole_filler import HoleFiller
@@ -218,6 +219,38 @@ async def test_markers_leave_the_producer_of_data_alone(kafka: KafkaCluster, top
     assert [(seen.offset, seen.value) for seen in consume_records(kafka.bootstrap, name)] == [(0, b"a"), (4, b"b")]
 
 
+async def test_why_markers_have_an_id_of_their_own(kafka: KafkaCluster, topic: Callable[..., str]) -> None:
+    """With the id of the data's producer: equal epochs leave its sequences alone, a raised one demands them from 0 again."""
+    tp = TopicPartition(topic(), 0)
+    async with connected(kafka.bootstrap) as client:
+        node_id = await client.any_broker()
+        pid = (await MarkerFiller(client).start()).producer_id
+
+        async def mark(producer_epoch: int) -> int:
+            stamp = MarkerStamp(producer_id=pid, producer_epoch=producer_epoch, coordinator_epoch=0)
+            return (await write_abort_markers(client, node_id, stamp, {tp: 1}))[tp]
+
+        async def send(producer_epoch: int, base_sequence: int) -> tuple[int, int]:
+            batch, _ = prepare(
+                make_batch([b"a"]), producer_id=pid, producer_epoch=producer_epoch, base_sequence=base_sequence
+            )
+            (answer,) = await produce(client, node_id, {tp: batch})
+            return answer.error_code, answer.base_offset
+
+        assert [await send(0, 0), await mark(0), await send(0, 1), await send(0, 1)] == [(0, 0), 0, (0, 2), (0, 2)]
+        assert [await mark(1), await send(0, 1), await send(1, 2), await send(1, 0)] == [0, (47, -1), (45, -1), (0, 4)]
+
+
+async def test_a_look_up_by_time_may_find_a_marker(kafka: KafkaCluster, topic: Callable[..., str]) -> None:
+    """Markers have the broker's time, so a later time than all records before is found at the marker: never too late."""
+    tp = TopicPartition(topic(), 0)
+    async with connected(kafka.bootstrap) as client, _markers(client) as filler, BatchProducer(client) as producer:
+        for position, time_ms in ((0, 1_600_000_000_000), (2, 1_600_000_090_000)):
+            await (await producer.send(tp.topic, 0, make_batch([b"a"], timestamp_ms=time_ms)))
+            await filler.fill(tp, start_offset=position + 1, count=1)
+        assert (await list_offsets(client, {tp: 1_600_000_000_001}))[tp].offset == 1  # the record of that time is at 2
+
+
 async def test_broken_connections_write_nothing_twice(kafka: KafkaCluster, topic: Callable[..., str]) -> None:
     """Connections cut with requests on their way, again and again: the log ends exactly where it should."""
     name = topic(partitions=2)
@@ -273,6 +306,24 @@ async def test_a_leader_that_dies_costs_no_offset(new_kafka: Callable[..., Kafka
             await filler.close()
     assert set(ends.values()) == {5002 + 120}
     assert consume_records(cluster.bootstrap, "t") == []
+
+
+async def test_a_broker_that_hangs_gets_nothing_twice(new_kafka: Callable[..., KafkaCluster]) -> None:
+    """Frozen for longer than a request may take, with markers in its sockets that it finds when it wakes: no offset too many."""
+    cluster = new_kafka()
+    conn = ClusterConnection(bootstrap_servers=(cluster.bootstrap,), request_timeout_ms=2_000)
+    tps = [TopicPartition("t", n) for n in range(4)]
+    async with connected(cluster.bootstrap, request_timeout_ms=2_000) as client, _markers(client) as filler:
+        await Admin(conn, client).create_topic("t", partitions=4)
+        filling = asyncio.gather(*(filler.fill(tp, start_offset=0, count=4000) for tp in tps))
+        while (await log_ends(client, tps))[tps[0]] < 500:
+            await asyncio.sleep(0.01)
+        cluster.pause()
+        await asyncio.sleep(4)
+        assert not filling.done()
+        cluster.cont()
+        await filling
+        assert await log_ends(client, tps) == dict.fromkeys(tps, 4000)
 
 
 async def test_a_transaction_left_open_is_ended_by_the_next_run(kafka: KafkaCluster, topic: Callable[..., str]) -> None:
