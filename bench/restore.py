@@ -3,7 +3,7 @@
 import json
 
 from bench.children import BenchError
-from bench.clients import kafka_admin
+from bench.clients import cluster_id, kafka_admin
 from bench.deployment import Deployment
 from bench.sample import Sample
 from bench.topics import PARTITIONS, FilledTopic, delete_topics, end_offsets
@@ -20,7 +20,8 @@ _TIMEOUT_S = 600.0
 def run_restore(deployment: Deployment, topic: FilledTopic, target: str, *, module: str = "bench.timed") -> Sample:
     """Restore the topic under the name `target`, which is deleted afterwards."""
     rename = f"{topic.name}={target}"
-    arguments = ["restore", "--target", "target", "--target-is-source", "--topic", topic.name, "--rename", rename]
+    arguments = ["restore", "--target", "target", "--latest", "--topic", topic.name, "--rename", rename]
+    arguments += ["--yes", "--target-cluster-id", cluster_id(deployment.stack.bootstrap)]
     with deployment.start(*arguments, "--json", module=module) as child:
         printed, _, times = child.wait(_TIMEOUT_S).rstrip().rpartition("\n")
     begin_s, finish_s = json.loads(times)["begin_s"], json.loads(times)["finish_s"]

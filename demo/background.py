@@ -130,7 +130,7 @@ def _tell(at: Addresses, config_path: Path) -> None:
     for command in (
         "status --watch",
         "inspect shop.orders:0",
-        f"restore --target {CLUSTER} --target-is-source --topic shop.orders --prefix copy-",
+        f"plan --target {CLUSTER} --at '1m ago' --topic shop.orders --prefix copy-",
     ):
         console.print(Text(f"  {mirror} {command}"), style="green", soft_wrap=True)
     console.print("\n`make down` stops all of it.")

@@ -12,7 +12,7 @@ from demo.place import CLUSTER, keep_folder, own_folder
 from demo.procfile import read_procfile
 from demo.show import Show
 from demo.stage import Stage, create_topics, delete_topics, page, wait_for
-from demo.witness import Fingerprint, live_topics, take_fingerprints, topic_configs
+from demo.witness import Fingerprint, cluster_id, live_topics, take_fingerprints, topic_configs
 
 FOLDER = Path(".demo")
 _NAMES = [spec.name for spec in TOPICS]
@@ -109,7 +109,7 @@ def _play(show: Show, checks: Checks, stage: Stage) -> None:
     show.step("The restore")
     time.sleep(1.0)
     checks.claim(not live_topics(at.bootstrap), "the running worker did not bring a deleted topic back")
-    restore = ("restore", "--target", CLUSTER, "--target-is-source")
+    restore = ("restore", "--target", CLUSTER, "--latest", "--yes", "--target-cluster-id", cluster_id(at.bootstrap))
     show.command("mirror " + " ".join(restore))
     began = time.monotonic()
     if not checks.claim(stage.mirror.run(*restore, timeout_s=120) == 0, "`mirror restore` ended with 0"):

@@ -58,6 +58,13 @@ def take_fingerprints(
     return {topic: _of_topic([readings[tp] for tp in sorted(readings) if tp[0] == topic]) for topic in topics}
 
 
+def cluster_id(bootstrap: str) -> str:
+    """Which cluster it is."""
+    found = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).cluster_id
+    assert isinstance(found, str)
+    return found
+
+
 def live_topics(bootstrap: str) -> dict[str, int]:
     """Topics of the cluster that are nobody's own, with the number of their partitions."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})

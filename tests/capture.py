@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 
 from mirror.core.keys import SegmentKey, format_segment_key
 from mirror.core.positions import TopicPartition, Watermarks
-from mirror.core.segment.index import FORMAT_VERSION, GapEntry, RunEntry, SegmentIndex, StartEntry, TopicObject
+from mirror.core.segment.index import (
+    FORMAT_VERSION,
+    GapEntry,
+    RunEntry,
+    SegmentIndex,
+    StartEntry,
+    TopicObject,
+    WatermarkSample,
+)
 from mirror.core.segment.layout import HEADER_BYTES, encode_object
 from mirror.core.segment.runs import BodyMode, RunDraft, encode_run
 from mirror.core.slices import FetchSlice, read_slice
@@ -172,6 +180,9 @@ class _Pump:
         piece = FetchSlice(tp.topic, topic_id, tp.partition, 1, position, body, marks)
         draft = self.drafts.setdefault(key, RunDraft(tp.topic, topic_id, tp.partition, position, position))
         draft.append(piece)
+        draft.watermarks.append(
+            WatermarkSample(marks.fetched_at_ms, marks.log_start_offset, marks.high_watermark, marks.last_stable_offset)
+        )
         self.state.positions[key] = piece.next_offset
         if sum(one.size_bytes for one in self.drafts.values()) >= self.object_bytes:
             self._seal()

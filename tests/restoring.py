@@ -4,6 +4,7 @@ import time
 from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from mirror.core.restore_plan import RestorePlan
 from mirror.core.restore_selection import RestoreSelection
@@ -13,7 +14,7 @@ from mirror.service.restore.execute import RestoreResult
 from mirror.service.restore.run import RestoreSession, read_inventory
 from mirror.storage.repository import Repository
 
-__all__ = ["Observer", "Seen", "consume_all", "restore", "selection_of", "without_offsets"]
+__all__ = ["Observer", "Seen", "cluster_id", "consume_all", "restore", "selection_of", "without_offsets"]
 
 
 class Seen(NamedTuple):
@@ -25,6 +26,13 @@ class Seen(NamedTuple):
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     timestamp_ms: int
+
+
+def cluster_id(bootstrap: str) -> str:
+    """Which cluster it is."""
+    found = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).cluster_id
+    assert isinstance(found, str)
+    return found
 
 
 def consume_all(bootstrap: str, topic: str, *, timeout_s: float = 30.0) -> list[Seen]:
@@ -92,8 +100,8 @@ class Observer:
 
 
 def selection_of(*topics: str, **options: Any) -> RestoreSelection:
-    """These topics, onto the cluster they come from."""
-    return RestoreSelection(topics=TopicFilter(include=topics), **{"target_is_source": True, **options})
+    """These topics."""
+    return RestoreSelection(topics=TopicFilter(include=topics), **options)
 
 
 async def restore(

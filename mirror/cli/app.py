@@ -21,6 +21,7 @@ COMMANDS = {
     "groups": ("mirror.cli.groups_command", "Show where consumer groups stood, at any time since the backup began."),
     "cat": ("mirror.cli.cat_command", "Print records straight from the repository."),
     "verify": ("mirror.cli.verify_command", "Check coverage, checksums and CRCs of what is stored."),
+    "plan": ("mirror.cli.plan_command", "Show what a restore would do; changes nothing."),
     "restore": ("mirror.cli.restore_command", "Load topics into a cluster."),
     "repair": ("mirror.cli.repair_command", "Rebuild what can be rebuilt from the stored objects."),
     "config": ("mirror.cli.config_commands", "Check or show the configuration, or print a sample."),

@@ -7,8 +7,10 @@ As stored, byte for byte, goes what can. Encoded again is what the broker would 
 - bodies that are stored unpacked: packed again with the batch's own codec,
 - batches with a delete horizon (compacted tombstones): a fresh log begins its own clock,
 - runs of tiny batches (at most eight records): merged, since a produce request carries one batch per partition. Order, timestamps and the
-  codec of most of the bytes are kept.
+  codec of most of the bytes are kept,
+- batches of which records are dropped by their time.
 
+Where offsets are kept, no batch that is made spans a hole: its records have consecutive offsets, beginning at ``base_offset``.
 Control batches are never produced. Nothing here looks at a record unless its batch is one of those.
 """
 
@@ -32,6 +34,7 @@ from mirror.core.record_batch import (
     scan_batches,
 )
 from mirror.core.records import RawRecord, encode_batch, iterate_records
+from mirror.core.recovery_point import ALL_TIMES, TimeBounds
 from mirror.core.segment.blocks import StoredBatch, iterate_block
 
 __all__ = ["MERGE_TARGET_BYTES", "BatchMaker", "ProducibleBatch"]
@@ -44,11 +47,15 @@ _AS_STORED_ATTRIBUTES = CODEC_MASK | TRANSACTIONAL_BIT
 
 
 class ProducibleBatch(NamedTuple):
-    """A whole batch for the producer, and how many records it holds; ``is_stored`` if its bytes are those that were stored."""
+    """A whole batch for the producer, and how many records it holds; ``is_stored`` if its bytes are those that were stored.
+
+    ``base_offset`` is the source offset of its first record (the base offset in ``data`` itself says nothing).
+    """
 
     data: bytes | memoryview
     record_count: int
     is_stored: bool
+    base_offset: int
 
 
 class BatchMaker:
@@ -57,11 +64,22 @@ class BatchMaker:
     Args:
         skip_records: leave out so many records at the front (a restore that goes on).
         limit_bytes: records of a batch that is encoded again are spread over several when their bytes, not packed, exceed it.
+        keep_offsets: no batch spans a hole.
+        times: which records are kept by their own timestamp.
     """
 
-    def __init__(self, *, skip_records: int = 0, limit_bytes: int = 8 << 20) -> None:
+    def __init__(
+        self,
+        *,
+        skip_records: int = 0,
+        limit_bytes: int = 8 << 20,
+        keep_offsets: bool = False,
+        times: TimeBounds = ALL_TIMES,
+    ) -> None:
         self._skip_records = skip_records
         self._limit_bytes = limit_bytes
+        self._keep_offsets = keep_offsets
+        self._times = times
         self._merging: list[RawRecord] = []
         self._merging_bytes = 0
         self._codec_bytes = [0] * (CODEC_MASK + 1)
@@ -80,15 +98,16 @@ class BatchMaker:
                 yield from self._one(batch, start_offset, next_offset)
             return
         columns = scan_batches(content, check_crc=False, allow_partial=False)
-        plain, tiny = _sort_out(columns, start_offset, next_offset)
+        plain, tiny = _sort_out(columns, start_offset, next_offset, self._times)
         sizes = columns.batch_bytes.tolist()
         counts = columns.column("record_count").tolist()
-        rows = zip(columns.position.tolist(), sizes, counts, plain.tolist(), tiny.tolist(), strict=True)
-        for index, (position, size, record_count, is_plain, is_tiny) in enumerate(rows):
+        bases = columns.column("base_offset").tolist()
+        rows = zip(columns.position.tolist(), sizes, counts, bases, plain.tolist(), tiny.tolist(), strict=True)
+        for index, (position, size, record_count, base_offset, is_plain, is_tiny) in enumerate(rows):
             whole = content[position : position + size]
             if is_plain and not is_tiny and not self._skip_records:
                 yield from self.finish()
-                yield ProducibleBatch(whole, record_count, True)
+                yield ProducibleBatch(whole, record_count, True, base_offset)
             else:
                 header = BatchHeader._make(columns.headers[index].item())
                 yield from self._one(StoredBatch(header, whole[HEADER_BYTES:], False, whole), start_offset, next_offset)
@@ -97,11 +116,12 @@ class BatchMaker:
         """What is still waiting to be merged."""
         if not self._merging:
             return
+        base_offset = self._merging[0].offset
         if self._only is not None:
-            yield ProducibleBatch(self._only, len(self._merging), True)
+            yield ProducibleBatch(self._only, len(self._merging), True, base_offset)
         else:
             codec = max(range(len(self._codec_bytes)), key=self._codec_bytes.__getitem__)
-            yield ProducibleBatch(_encode(self._merging, codec), len(self._merging), False)
+            yield ProducibleBatch(_encode(self._merging, codec), len(self._merging), False, base_offset)
         self._merging = []
         self._merging_bytes = 0
         self._codec_bytes = [0] * (CODEC_MASK + 1)
@@ -113,33 +133,46 @@ class BatchMaker:
             return
         if header.next_offset <= start_offset or header.base_offset >= next_offset:
             return
+        if self._times.keeps_none(header.max_timestamp):
+            return
         is_cut = header.base_offset < start_offset or header.next_offset > next_offset
-        if not is_cut and self._skip_records >= header.record_count:
+        is_whole = not is_cut and self._times.keeps_all(header.max_timestamp)
+        if is_whole and self._skip_records >= header.record_count:
             self._skip_records -= header.record_count
             return
-        is_plain = not (is_cut or self._skip_records or header.has_holes or header.attributes & ~_AS_STORED_ATTRIBUTES)
+        may_be_plain = not (header.has_holes or header.attributes & ~_AS_STORED_ATTRIBUTES)
         is_tiny = header.record_count <= TINY_RECORDS and header.batch_bytes <= TINY_BYTES
-        if is_plain and not is_tiny:
+        if is_whole and may_be_plain and not is_tiny and not self._skip_records:
             yield from self.finish()
             yield _as_stored(batch)
             return
         records = [record for record in _open(batch) if start_offset <= record.offset < next_offset]
+        if not is_whole:
+            records = [record for record in records if self._times.keeps(record.timestamp_ms)]
         if self._skip_records:
             skipped = min(self._skip_records, len(records))
             self._skip_records -= skipped
             records = records[skipped:]
         if not records:
             return
-        if is_tiny:
-            yield from self._merge(header, records, batch.whole if is_plain else None)
+        is_plain = may_be_plain and len(records) == header.record_count
+        if is_plain and not is_tiny:
+            yield from self.finish()
+            yield _as_stored(batch)
             return
-        yield from self.finish()
-        for part in _parts(records, self._limit_bytes):
-            yield ProducibleBatch(_encode(part, header.codec), len(part), False)
+        for part in _without_holes(records) if self._keep_offsets else (records,):
+            if is_tiny:
+                yield from self._merge(header, part, batch.whole if is_plain else None)
+            else:
+                yield from self.finish()
+                for piece in _parts(part, self._limit_bytes):
+                    yield ProducibleBatch(_encode(piece, header.codec), len(piece), False, piece[0].offset)
 
     def _merge(
         self, header: BatchHeader, records: list[RawRecord], whole: memoryview | None
     ) -> Iterator[ProducibleBatch]:
+        if self._keep_offsets and self._merging and records[0].offset != self._merging[-1].offset + 1:
+            yield from self.finish()
         self._only = whole if not self._merging else None
         self._merging += records
         size_bytes = sum(len(record.tail) + 8 for record in records)
@@ -150,7 +183,7 @@ class BatchMaker:
 
 
 def _sort_out(
-    columns: BatchColumns, start_offset: int, next_offset: int
+    columns: BatchColumns, start_offset: int, next_offset: int, times: TimeBounds
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
     """Masks: which batches may go as they are, and which are tiny."""
     record_count = columns.column("record_count")
@@ -161,6 +194,10 @@ def _sort_out(
         & (columns.column("base_offset") >= start_offset)
         & (columns.next_offset <= next_offset)
     )
+    if times.since_ms is not None:
+        plain &= False  # the header does not tell the smallest timestamp
+    if times.until_ms is not None:
+        plain &= columns.column("max_timestamp") <= times.until_ms
     tiny = (record_count <= TINY_RECORDS) & (columns.batch_bytes <= TINY_BYTES)
     return plain, tiny
 
@@ -173,8 +210,8 @@ def _open(batch: StoredBatch) -> Iterator[RawRecord]:
 def _as_stored(batch: StoredBatch) -> ProducibleBatch:
     header = batch.header
     if batch.whole is not None:
-        return ProducibleBatch(batch.whole, header.record_count, True)
-    return ProducibleBatch(_packed(header, batch.body, header.codec), header.record_count, False)
+        return ProducibleBatch(batch.whole, header.record_count, True, header.base_offset)
+    return ProducibleBatch(_packed(header, batch.body, header.codec), header.record_count, False, header.base_offset)
 
 
 def _encode(records: list[RawRecord], codec: int) -> bytes:
@@ -188,6 +225,15 @@ def _packed(header: BatchHeader, records: memoryview, codec: int) -> bytes:
     attributes = header.attributes & ~CODEC_MASK | codec
     head = header._replace(length=HEADER_BYTES - LENGTH_OVERHEAD_BYTES + len(body), attributes=attributes)
     return b"".join((HEADER.pack(*head), body))
+
+
+def _without_holes(records: list[RawRecord]) -> Iterator[list[RawRecord]]:
+    """The records, cut wherever an offset is left out."""
+    begin = 0
+    for index in range(1, len(records) + 1):
+        if index == len(records) or records[index].offset != records[index - 1].offset + 1:
+            yield records[begin:index]
+            begin = index
 
 
 def _parts(records: list[RawRecord], limit_bytes: int) -> Iterator[list[RawRecord]]:

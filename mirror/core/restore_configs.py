@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mirror.core.coverage import PartitionCoverage
+from mirror.core.restore_mark import MARK_NAMES, RestoreMark
 
-__all__ = ["LONGEST_MS", "HeldConfig", "final_configs", "load_configs", "unfinished_mark", "without_new_names"]
+__all__ = ["LONGEST_MS", "HeldConfig", "final_configs", "load_configs", "without_new_names"]
 
 LONGEST_MS = 2**63 - 1
-_MARK_MS = str(LONGEST_MS - 1)
-"""No person sets this: a topic whose timestamp bound has it is being loaded. It bounds nothing."""
-_MARKED = ("message.timestamp.before.max.ms", "message.timestamp.difference.max.ms")
 _DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 _LARGEST_REQUEST_BYTES = 100 << 20
 _RETENTION_MS = 7 * 24 * 3600 * 1000
@@ -35,17 +33,13 @@ class HeldConfig:
         return f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics --entity-name {topic} {change}"
 
 
-def unfinished_mark(configs: Mapping[str, str]) -> bool:
-    """Whether a topic with these settings is being loaded by a restore."""
-    return any(configs.get(name) == _MARK_MS for name in _MARKED)
-
-
-def load_configs(final: Mapping[str, str], coverages: Sequence[PartitionCoverage]) -> dict[str, str]:
+def load_configs(final: Mapping[str, str], coverages: Sequence[PartitionCoverage], mark: RestoreMark) -> dict[str, str]:
     """The settings while the topic is loaded.
 
     Args:
         final: the settings afterwards.
         coverages: of its partitions: how large a batch may be.
+        mark: that it is being loaded, and by which restore.
     """
     largest = max((_largest_batch_bytes(c) for c in coverages), default=0)
     wanted = max(int(final.get("max.message.bytes", _DEFAULT_MAX_MESSAGE_BYTES)), min(largest, _LARGEST_REQUEST_BYTES))
@@ -55,7 +49,7 @@ def load_configs(final: Mapping[str, str], coverages: Sequence[PartitionCoverage
         "retention.bytes": "-1",
         "compression.type": "producer",
         "message.timestamp.type": "CreateTime",
-        "message.timestamp.before.max.ms": _MARK_MS,
+        MARK_NAMES[0]: mark.value,
         "message.timestamp.after.max.ms": str(LONGEST_MS),
         "max.message.bytes": str(max(wanted, _DEFAULT_MAX_MESSAGE_BYTES)),
     }
@@ -67,8 +61,8 @@ def load_configs(final: Mapping[str, str], coverages: Sequence[PartitionCoverage
 def without_new_names(configs: Mapping[str, str]) -> dict[str, str]:
     """The settings for loading as brokers before 3.6 know them."""
     older = {name: value for name, value in configs.items() if not name.startswith("message.timestamp.after")}
-    mark = older.pop(_MARKED[0])
-    return {**older, _MARKED[1]: mark}
+    mark = older.pop(MARK_NAMES[0])
+    return {**older, MARK_NAMES[1]: mark}
 
 
 def _largest_batch_bytes(coverage: PartitionCoverage) -> int:

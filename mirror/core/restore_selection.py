@@ -5,16 +5,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mirror.core.coverage import PartitionCoverage
+from mirror.core.group_plan import GroupChoice
 from mirror.core.moments import utc_second
 from mirror.core.positions import PartitionId
+from mirror.core.recovery_point import LATEST, OffsetMode, PointKind, RecoveryPoint
 from mirror.core.segment.index import TopicObject
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import NoMatchError, RefusedError, UsageError
 
-__all__ = ["RestoreSelection", "choose_incarnations", "refuse_colliding"]
+__all__ = ["RestoreSelection", "choose_incarnations", "first_seen_ms", "refuse_colliding"]
 
 _SAME = "names that differ in . and _ only are the same in a broker's metrics, which it refuses"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+_ALL_GROUPS = GroupChoice()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +33,11 @@ class RestoreSelection:
         incarnations: topic → topic id, where several are stored.
         replication_factor: of created topics; None: the source's, as far as there are brokers.
         allow_missing: restore although offsets are missing.
-        target_is_source: the user said that the target is the source cluster.
+        allow_short: restore although partitions are not stored as far as the recovery point.
+        point: the recovery point.
+        offsets: which offsets records get.
+        max_fill_s: how long filling the offsets of one partition may take.
+        groups: which consumer groups are put where they stood.
     """
 
     topics: TopicFilter
@@ -37,7 +46,11 @@ class RestoreSelection:
     incarnations: Mapping[str, str] = field(default_factory=dict)
     replication_factor: int | None = None
     allow_missing: bool = False
-    target_is_source: bool = False
+    allow_short: bool = False
+    point: RecoveryPoint = LATEST
+    offsets: OffsetMode = OffsetMode.EXACT
+    max_fill_s: float = 600.0
+    groups: GroupChoice = _ALL_GROUPS
 
     def target_name(self, topic: str) -> str:
         """What the topic is called on the target.
@@ -58,7 +71,7 @@ def choose_incarnations(
 
     Raises:
         UsageError: a name that no topic can have, or a rename or choice names a topic that is not selected.
-        NoMatchError: a chosen incarnation is not stored.
+        NoMatchError: nothing is selected, or a chosen incarnation is not stored.
         RefusedError: two topics would get names that cannot both be (see :func:`refuse_colliding`), or a topic has several
             incarnations and none is chosen; holds a table of them.
     """
@@ -68,6 +81,10 @@ def choose_incarnations(
     for partition_id, coverage in coverages.items():
         stored.setdefault(coverage.topic, set()).add(partition_id.topic_id)
     names = selection.topics.select(stored)
+    if not names:
+        raise NoMatchError(
+            "no topic of the repository is selected", hint="`mirror inspect` lists what the repository holds"
+        )
     _check_named(selection, names)
     chosen: dict[str, str] = {}
     undecided: list[str] = []
@@ -78,6 +95,8 @@ def choose_incarnations(
                 f"topic {name} has no incarnation {wanted} in the repository",
                 hint="stored: " + ", ".join(sorted(stored[name])),
             )
+        if wanted is None and len(stored[name]) > 1 and selection.point.kind is PointKind.AT:
+            wanted = _standing_at(selection.point.time_ms or 0, stored[name], coverages, topics)
         if wanted is None and len(stored[name]) > 1:
             undecided.append(name)
         else:
@@ -87,9 +106,28 @@ def choose_incarnations(
     return chosen
 
 
+def first_seen_ms(
+    topic_id: str, coverages: Mapping[PartitionId, PartitionCoverage], topics: Iterable[TopicObject]
+) -> int | None:
+    """When the backup began to know an incarnation; None if nothing says so."""
+    starts = [c.start.recorded_at_ms for pid, c in coverages.items() if pid.topic_id == topic_id and c.start]
+    captures = [topic.captured_at_ms for topic in topics if topic.topic_id == topic_id]
+    return min(starts or captures, default=None)
+
+
+def _standing_at(
+    at_ms: int,
+    topic_ids: Iterable[str],
+    coverages: Mapping[PartitionId, PartitionCoverage],
+    topics: Sequence[TopicObject],
+) -> str | None:
+    """The incarnation that there was at a moment: the youngest one known by then."""
+    seen = [(first_seen_ms(topic_id, coverages, topics), topic_id) for topic_id in topic_ids]
+    known = [(seen_ms, topic_id) for seen_ms, topic_id in seen if seen_ms is not None and seen_ms <= at_ms]
+    return max(known)[1] if known else None
+
+
 def _check_named(selection: RestoreSelection, names: list[str]) -> None:
-    if not names:
-        return
     for option, given in (("--rename", selection.renames), ("--incarnation", selection.incarnations)):
         for name in given:
             if name not in names:

@@ -160,12 +160,20 @@ class Admin:
             AccessError: not even DESCRIBE.
             UnreachableError, ClusterError.
         """
+        found = await self.describe_group(group)
+        return frozenset(operation.name for operation in found.authorized_operations or ())
+
+    async def describe_group(self, group: str) -> Any:
+        """librdkafka's description of a consumer group: its members, and what we may do with it.
+
+        Raises:
+            AccessError, UnreachableError, ClusterError.
+        """
         handle = await self._admin()
         asked = handle.describe_consumer_groups(
             [group], include_authorized_operations=True, request_timeout=_REQUEST_TIMEOUT_S
         )
-        found = await self._result(asked[group], f"describing group {group}")
-        return frozenset(operation.name for operation in found.authorized_operations or ())
+        return await self._result(asked[group], f"describing group {group}")
 
     async def _admin(self) -> AdminClient:
         """The handle; a new one if certificate files were replaced, since librdkafka reads them only once."""

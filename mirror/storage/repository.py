@@ -248,10 +248,13 @@ class Repository:
         key = format_topic_key(TopicKey(topic.topic, topic.topic_id, topic.captured_at_ms))
         self.store.put(key, encode_checked(topic))
 
-    def list_topics(self, *, on_damage: Callable[[str, Exception], None] | None = None) -> list[TopicObject]:
+    def list_topics(
+        self, *, as_of_ms: int | None = None, on_damage: Callable[[str, Exception], None] | None = None
+    ) -> list[TopicObject]:
         """The newest capture of every incarnation of every topic.
 
         Args:
+            as_of_ms: the newest of those made until then, or the first one where all are later.
             on_damage: called with the key and the error of an object that cannot be read; without it the error is raised.
 
         Raises:
@@ -263,7 +266,7 @@ class Repository:
             if key is None:
                 continue
             known = newest.get((key.topic, key.topic_id))
-            if known is None or known.captured_at_ms < key.captured_at_ms:
+            if known is None or _counts_more(key.captured_at_ms, known.captured_at_ms, as_of_ms):
                 newest[(key.topic, key.topic_id)] = key
 
         def read(key: TopicKey) -> TopicObject | None:
@@ -284,6 +287,12 @@ class Repository:
         if (topic.topic, topic.topic_id, topic.captured_at_ms) != key:
             raise DamageError(f"{name}: holds another topic's object: objects were swapped")
         return topic
+
+
+def _counts_more(captured_at_ms: int, known_ms: int, as_of_ms: int | None) -> bool:
+    if as_of_ms is None or (captured_at_ms <= as_of_ms and known_ms <= as_of_ms):
+        return captured_at_ms > known_ms
+    return captured_at_ms < known_ms
 
 
 def _parsed(

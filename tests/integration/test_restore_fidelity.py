@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from mirror.core.recovery_point import OffsetMode
 from mirror.errors import RefusedError
 from mirror.storage.memory import MemoryStore
 from mirror.storage.opening import open_store
@@ -53,7 +54,9 @@ async def _round_trip(
     kept = await capture(bootstrap, [topic], MemoryStore(), **options)
     before = await asyncio.to_thread(consume_all, bootstrap, topic)
     target = target or f"{topic}-back"
-    await restore(kept.repository, bootstrap, selection_of(topic, renames={topic: target}))
+    await restore(
+        kept.repository, bootstrap, selection_of(topic, renames={topic: target}, offsets=OffsetMode.TRANSLATED)
+    )
     after = await asyncio.to_thread(consume_all, bootstrap, target)
     assert [record.offset for record in after if record.partition == 0] == list(
         range(sum(record.partition == 0 for record in after))

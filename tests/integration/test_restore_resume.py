@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from mirror.core.restore_plan import TopicState
 from mirror.errors import RefusedError
 from mirror.storage.folder import FolderStore
 from tests.capture import capture
-from tests.restoring import consume_all, restore, selection_of, without_offsets
+from tests.restoring import cluster_id, consume_all, restore, selection_of, without_offsets
 
 
 def _fill(bootstrap: str, topic: str, count: int, *, partitions: int, **options: Any) -> None:
@@ -61,9 +62,9 @@ def _command(config: Path, *args: str) -> list[str]:
 
 
 def _run(config: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        _command(config, "--target-is-source", *args), capture_output=True, text=True, timeout=100, check=False
-    )
+    (bootstrap,) = re.findall(r'role = "target"\nbootstrap_servers = \["(.*)"\]', config.read_text())
+    consent = ["--latest", "--yes", "--target-cluster-id", cluster_id(bootstrap)]
+    return subprocess.run(_command(config, *consent, *args), capture_output=True, text=True, timeout=100, check=False)
 
 
 def _log_ends(bootstrap: str, topic: str) -> int:
@@ -80,7 +81,8 @@ async def test_a_stopped_restore_goes_on(kafka: Any, topic: Callable[..., str], 
         kafka.bootstrap, [first, second], _store(tmp_path), mode="auto", object_bytes=50_000, slice_bytes=9000
     )
     config = _config(tmp_path, kafka.bootstrap)
-    names = ["--topic", first, "--topic", second, "--prefix", "re-", "--target-is-source"]
+    names = ["--topic", first, "--topic", second, "--prefix", "re-"]
+    names += ["--latest", "--yes", "--target-cluster-id", cluster_id(kafka.bootstrap)]
     for wait_s in (1.2, 1.0):
         running = subprocess.Popen(
             _command(config, *names, "--limit-rate", "150k"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -147,7 +149,7 @@ async def test_a_topic_of_the_same_size_with_other_records_is_refused(
     _fill(kafka.bootstrap, name, 100, partitions=1)
     _fill(kafka.bootstrap, taken, 100, partitions=1)
     kept = await capture(kafka.bootstrap, [name], _store(tmp_path))
-    with pytest.raises(RefusedError, match="last record is not record 99"):
+    with pytest.raises(RefusedError, match="is not empty"):
         await restore(kept.repository, kafka.bootstrap, selection_of(name, renames={name: taken}))
 
 
@@ -253,7 +255,7 @@ async def test_the_source_cluster_must_be_named_as_such(kafka: Any, topic: Calla
     await capture(kafka.bootstrap, [name], _store(tmp_path))
     config = _config(tmp_path, kafka.bootstrap)
     for target in ("src", "dst"):
-        command = _command(config, "--topic", name, "--prefix", "p-", "--target", target)
+        command = _command(config, "--latest", "--topic", name, "--prefix", "p-", "--target", target)
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 4, done.stderr
         assert "THIS IS THE SOURCE CLUSTER" in done.stderr

@@ -15,6 +15,7 @@ from mirror.core.record_batch import (
     read_header,
 )
 from mirror.core.records import RawRecord, encode_batch, iterate_records, write_varint
+from mirror.core.recovery_point import TimeBounds
 from mirror.core.reencode import BatchMaker, ProducibleBatch
 from mirror.core.segment.blocks import decode_block, encode_zstd_block
 
@@ -97,3 +98,21 @@ def test_exactly_the_records_that_are_meant(stored: tuple[bytes, list[tuple[int,
         made = list(maker.add(block, unpacked=unpacked, start_offset=start_offset, next_offset=next_offset))
         made += maker.finish()
         assert _records(made) == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(stored=_batches(), data=st.data())
+def test_kept_offsets_and_times(stored: tuple[bytes, list[tuple[int, int, bytes]]], data: Any) -> None:
+    """With kept offsets every batch that is made has consecutive source offsets from its base; records of other times are left out."""
+    content, records = stored
+    times_seen = sorted(time_ms for _, time_ms, _ in records) or [0]
+    bounds = TimeBounds(*(data.draw(st.none() | st.sampled_from(times_seen)) for _ in range(2)))
+    expected = [record for record in records if bounds.keeps(record[1])]
+    frame, raw_bytes = encode_zstd_block([memoryview(content)], level=1, repack=True)
+    blocks = [(memoryview(content), False), (decode_block(frame, body_codec="zstd", raw_bytes=raw_bytes), True)]
+    for block, unpacked in blocks:
+        maker = BatchMaker(keep_offsets=True, times=bounds, limit_bytes=100)
+        made = list(maker.add(block, unpacked=unpacked, start_offset=0, next_offset=2**40))
+        made += maker.finish()
+        offsets = [batch.base_offset + delta for batch in made for delta in range(batch.record_count)]
+        assert [(o, *rest) for o, rest in zip(offsets, _records(made), strict=True)] == expected

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.fault.worker_lab import WorkerLab, wait_until
-from tests.restoring import consume_all, without_offsets
+from tests.restoring import cluster_id, consume_all, without_offsets
 from tests.servers.kafka import KafkaBroker, KafkaCluster
 from tests.servers.minio import MinioServer
 from tests.soak.brokers import ends_of, leaders_of, make_whole, wait_led_without
@@ -72,7 +72,7 @@ def _restore(
     say: Callable[[str], None],
 ) -> list[int]:
     command = [sys.executable, "-m", "mirror.cli", "--config", str(config), "restore", "--target", "dst"]
-    command += ["--target-is-source", "--prefix", f"re-{harm}-"]
+    command += ["--latest", "--yes", "--target-cluster-id", cluster_id(lab.kafka.bootstrap), "--prefix", f"re-{harm}-"]
     for topic in TOPICS:
         command += ["--topic", topic]
     first = f"re-{harm}-precious"

@@ -221,8 +221,8 @@ def test_an_interrupted_restore_names_the_command_that_resumes_it(
         '[clusters.standby]\nrole = "target"\nbootstrap_servers = ["h:1"]\n[repositories.m]\nurl = "file:///x"\n'
     )
     monkeypatch.setattr(restore_command, "open_for", lambda *args, **options: signal.raise_signal(signal.SIGTERM))
-    assert main(["--config", str(config), "restore", "--target", "standby", "--topic", "a*"]) == 130
-    resumes = f"`mirror --config {config} restore --target standby --topic 'a*'`"
+    assert main(["--config", str(config), "restore", "--target", "standby", "--latest", "--topic", "a*"]) == 130
+    resumes = f"`mirror --config {config} restore --target standby --latest --topic 'a*'`"
     assert capsys.readouterr().err.lstrip() == f"error: interrupted\nhint: the same command resumes it: {resumes}\n"
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from mirror.cli.restore_command import _pairs, parse_rate
+from mirror.cli.restore_command import parse_rate
+from mirror.cli.restore_options import pairs
 from mirror.cli.restore_progress import RestoreProgress, restore_progress
 from mirror.core.positions import TopicPartition
+from mirror.core.recovery_point import LATEST, OffsetMode
 from mirror.core.reencode import ProducibleBatch
+from mirror.core.restore_mark import RestoreMark
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan, TopicState
 from mirror.errors import UsageError
 from mirror.kafka.batch_producer import OFFSET_UNKNOWN
@@ -33,6 +36,7 @@ def _plan(**records: int) -> RestorePlan:
             replication_factor=1,
             held=(),
             notes=(),
+            mark=RestoreMark.of(LATEST, OffsetMode.EXACT, "A" * 22, name),
             **nothing,
         )
 
@@ -42,6 +46,8 @@ def _plan(**records: int) -> RestorePlan:
         target_bootstrap="b:1",
         target_is_source=False,
         topics=tuple(topic(name, count) for name, count in records.items()),
+        point=LATEST,
+        offsets=OffsetMode.EXACT,
     )
 
 
@@ -64,7 +70,7 @@ def test_what_is_no_rate(text: str) -> None:
 def test_pairs_that_cannot_be(values: list[str]) -> None:
     """A rename has two sides, and a topic one name."""
     with pytest.raises(UsageError):
-        _pairs("--rename", values)
+        pairs("--rename", values)
 
 
 def test_the_line_tells_rate_and_time_left() -> None:
@@ -135,8 +141,8 @@ def test_a_limited_load_tells_each_batch() -> None:
         loader._rate = Rate()  # type: ignore[assignment]
         loader._on_advance = lambda target, records, size_bytes: told.append(records)
         parts: dict[str, Any] = {"coverage": None, "producer": Producer()}
-        job = PartitionJob(target=TopicPartition("t", 0), skip_records=0, base_offset=0, **parts)
-        await loader._send(job, [ProducibleBatch(b"x", 2, is_stored=True) for _ in range(3)])
+        job = PartitionJob(target=TopicPartition("t", 0), **parts)
+        await loader._send(job, [ProducibleBatch(b"x", 2, is_stored=True, base_offset=0) for _ in range(3)])
 
     told_before: list[int] = []
     asyncio.run(load())

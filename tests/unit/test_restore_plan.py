@@ -1,12 +1,18 @@
 """Plans are pure: what is refused, what is asked, which settings a topic has while it is loaded and afterwards."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+import click
 import pytest
 
+from mirror.cli.consent import Consent, confirm
 from mirror.core.coverage import PartitionCoverage, cover_partition
+from mirror.core.cuts import PartitionCut
 from mirror.core.positions import PartitionId
+from mirror.core.recovery_point import LATEST, OffsetMode
+from mirror.core.restore_mark import RestoreMark
 from mirror.core.restore_plan import (
     CheckLogEnd,
     CreateTopic,
@@ -17,9 +23,9 @@ from mirror.core.restore_plan import (
     TargetTopic,
     TopicState,
     instructions_of,
-    plan_restore,
 )
-from mirror.core.restore_selection import RestoreSelection
+from mirror.core.restore_planning import plan_restore
+from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.segment.index import RunEntry, TopicObject
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import NoMatchError, RefusedError, UsageError
@@ -27,7 +33,7 @@ from mirror.errors import NoMatchError, RefusedError, UsageError
 DAY_MS = 86_400_000
 NOW_MS = 1_800_000_000_000
 ID_1, ID_2 = "A" * 22, "B" * 22
-MARK = str(2**63 - 2)
+MARK = RestoreMark.of(LATEST, OffsetMode.EXACT, ID_1, "t").value
 
 
 def _run(topic: str, topic_id: str, partition: int, start: int, end: int, **fields: Any) -> RunEntry:
@@ -88,9 +94,16 @@ def _plan(
         default_configs=defaults or {},
         topic_names=frozenset(names),
     )
+    wanted = RestoreSelection(**{"topics": TopicFilter(), **selection})
+    by_id = {coverage.partition_id: coverage for coverage in coverages}
     return plan_restore(
-        RestoreSelection(**{"topics": TopicFilter(), **selection}),
-        coverages={coverage.partition_id: coverage for coverage in coverages},
+        wanted,
+        chosen=choose_incarnations(wanted, by_id, topics),
+        cuts={
+            pid: PartitionCut(start_offset=c.start_offset, next_offset=c.next_offset, wanted_next_offset=c.next_offset)
+            for pid, c in by_id.items()
+        },
+        coverages=by_id,
         topics=topics,
         target=target,
         source_cluster_id="source",
@@ -190,10 +203,29 @@ def test_settings_of_an_empty_topic_that_are_replaced_are_told() -> None:
 
 
 def test_the_source_cluster_must_be_meant() -> None:
-    """The cluster's id tells it, not the alias."""
-    with pytest.raises(RefusedError, match="THIS IS THE SOURCE CLUSTER"):
-        _plan([_topic("t")], [], cluster_id="source")
-    assert _plan([_topic("t")], [], cluster_id="source", target_is_source=True).target_is_source
+    """The cluster's id tells it, not the alias; without a terminal `--yes` is not enough."""
+    plan = _plan([_topic("t")], [], cluster_id="source")
+    assert plan.target_is_source
+    for consent in (Consent(yes=False, cluster_id="source"), Consent(yes=True, cluster_id=None)):
+        with pytest.raises(RefusedError, match="THIS IS THE SOURCE CLUSTER") as refused:
+            confirm(plan, consent, is_source=True)
+        assert refused.value.hint == "if it is meant: --yes --target-cluster-id source"
+    confirm(plan, Consent(yes=True, cluster_id="source"), is_source=True)
+    confirm(plan, Consent(yes=False, cluster_id=None), is_source=False)
+    with pytest.raises(RefusedError, match="is cluster source, not other"):
+        confirm(plan, Consent(yes=True, cluster_id="other"), is_source=False)
+
+
+def test_on_a_terminal_the_alias_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else refuses."""
+    plan = _plan([_topic("t")], [], cluster_id="source")
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    typed = iter(["yes", "dr"])
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: next(typed))
+    with pytest.raises(RefusedError, match="was not typed"):
+        confirm(plan, Consent(yes=False, cluster_id=None), is_source=True)
+    confirm(plan, Consent(yes=False, cluster_id=None), is_source=True)
 
 
 @pytest.mark.parametrize(

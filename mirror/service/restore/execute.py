@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
 from mirror.core.positions import TopicPartition
+from mirror.core.recovery_point import OffsetMode
 from mirror.core.restore_configs import without_new_names
 from mirror.core.restore_plan import (
     CheckLogEnd,
@@ -22,10 +23,13 @@ from mirror.kafka.admin import Admin, non_default
 from mirror.kafka.batch_producer import BatchProducer
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import log_offsets
+from mirror.kafka.hole_filler import HoleFiller
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
+from mirror.service.restore.groups import GroupResult
+from mirror.service.restore.keeping import OffsetKeeper
 from mirror.service.restore.loading import Loader, PartitionJob
 from mirror.service.restore.rate import RateLimit
-from mirror.service.restore.resume import PartitionRest, rest_of
+from mirror.service.restore.rest import PartitionRest, rest_of
 from mirror.storage.repository import Repository
 
 __all__ = ["RestoreObserver", "RestoreResult", "RestoredTopic", "execute"]
@@ -67,6 +71,7 @@ class RestoreResult:
     topics: tuple[RestoredTopic, ...]
     loaded_records: int
     loaded_bytes: int
+    groups: tuple[GroupResult, ...] = ()
 
 
 @dataclass(slots=True)
@@ -86,6 +91,7 @@ class _Executor:
         rests: Mapping[TopicPartition, PartitionRest],
         observer: RestoreObserver,
         rate: RateLimit | None,
+        filler: HoleFiller | None,
     ) -> None:
         self._repository = repository
         self._client = client
@@ -93,6 +99,7 @@ class _Executor:
         self._rests = rests
         self._observer = observer
         self._rate = rate
+        self._filler = filler
         self.progress = _Progress()
 
     async def run(self, plan: RestorePlan) -> None:
@@ -101,7 +108,7 @@ class _Executor:
                 case CreateTopic(topic):
                     await self._create(topic)
                 case LoadPartitions(topics):
-                    await self._load(topics)
+                    await self._load(plan, topics)
                 case CheckLogEnd(topic):
                     await self._check(topic)
                 case PutConfigs(topic):
@@ -139,9 +146,10 @@ class _Executor:
 
     # records
 
-    async def _load(self, topics: tuple[TopicPlan, ...]) -> None:
+    async def _load(self, plan: RestorePlan, topics: tuple[TopicPlan, ...]) -> None:
         producers: dict[ProducerIdentity | None, BatchProducer] = {}
         kept = next((rest.identity for rest in self._rests.values() if rest.identity is not None), None)
+        exact = plan.offsets is OffsetMode.EXACT
         try:
             for topic in topics:
                 for partition in topic.partitions:
@@ -153,17 +161,28 @@ class _Executor:
                     if identity not in producers:
                         producers[identity] = await self._producer(identity)
                     producer = producers[identity]
-                    if rest.done_records:
-                        producer.set_next_sequence(*target, rest.done_records)
+                    if rest.next_sequence:
+                        producer.set_next_sequence(*target, rest.next_sequence)
                     self.progress.jobs[target] = PartitionJob(
                         target=target,
                         coverage=replace(partition.coverage, runs=rest.pieces),
                         skip_records=rest.skip_records,
-                        base_offset=rest.done_records,
+                        done_records=rest.done_records,
+                        position=rest.position,
+                        log_start_offset=rest.log_start_offset,
                         producer=producer,
+                        times=plan.point.bounds,
+                        keep_offsets=exact,
+                        log_end_offset=partition.log_end_offset,
+                        lead_offset=partition.lead_offset,
+                        is_blank=rest.is_blank,
                     )
             loader = Loader(
-                self._repository, list(self.progress.jobs.values()), on_advance=self._advanced, rate=self._rate
+                self._repository,
+                list(self.progress.jobs.values()),
+                on_advance=self._advanced,
+                rate=self._rate,
+                keeper=OffsetKeeper(self._client, self._filler) if self._filler is not None else None,
             )
             await loader.run()
         finally:
@@ -192,11 +211,11 @@ class _Executor:
         logs = await log_offsets(self._client, names)
         for name in names:
             job = self.progress.jobs.get(name)
-            expected = job.base_offset + job.sent_records if job else 0
-            if logs[name].high_watermark != expected or logs[name].log_start_offset:
+            begin, end = (job.log_start_offset, job.position) if job else (0, 0)
+            if (logs[name].log_start_offset, logs[name].high_watermark) != (begin, end):
                 raise DamageError(
                     f"{name} on the target holds offsets [{logs[name].log_start_offset}, {logs[name].high_watermark}), "
-                    f"[0, {expected}) were loaded: somebody else changed the topic",
+                    f"[{begin}, {end}) were loaded: somebody else changed the topic",
                     hint="stop that client, delete the topic and restore again",
                 )
 
@@ -235,6 +254,7 @@ async def execute(
     admin: Admin,
     observer: RestoreObserver,
     rate: RateLimit | None = None,
+    filler: HoleFiller | None = None,
 ) -> RestoreResult:
     """Run a plan to its end.
 
@@ -246,13 +266,14 @@ async def execute(
         admin: of the target.
         observer: told of the progress.
         rate: limit, if any.
+        filler: for holes, started; needed for exact offsets.
 
     Raises:
         PartialError: it stopped in the middle; the same command resumes it. Complete topics have got their settings.
         DamageError: the repository or the target is not what it should be.
         AccessError, UnreachableError, ClusterError: before anything was loaded.
     """
-    executor = _Executor(repository, client, admin, rests, observer, rate)
+    executor = _Executor(repository, client, admin, rests, observer, rate, filler)
     try:
         await executor.run(plan)
     except MirrorError as error:
@@ -283,7 +304,7 @@ async def _finish_complete_topics(executor: _Executor, plan: RestorePlan) -> Non
 def _unfinished(executor: _Executor, plan: RestorePlan, error: MirrorError) -> MirrorError:
     """What happened and how far it came; of its own kind where somebody must do something before it can go on."""
     jobs = executor.progress.jobs.values()
-    there = sum(job.base_offset + job.acknowledged_records for job in jobs)
+    there = sum(job.done_records + job.acknowledged_records for job in jobs)
     kind = next((kind for kind in (DamageError, AccessError) if isinstance(error, kind)), PartialError)
     return kind(
         f"the restore is not finished, about {there:,} of {plan.records:,} records are there: {error.message}",
@@ -306,7 +327,7 @@ def _result(executor: _Executor, plan: RestorePlan) -> RestoreResult:
                 topic=topic.topic,
                 topic_id=topic.topic_id,
                 target_topic=topic.target_topic,
-                records=topic.records if complete else sum(job.base_offset + job.sent_records for job in jobs),
+                records=topic.records if complete else sum(job.done_records + job.sent_records for job in jobs),
                 loaded_records=sum(job.sent_records for job in jobs),
                 held=tuple(hold.release_command(plan.target_bootstrap, topic.target_topic) for hold in topic.held),
                 problems=tuple(progress.problems.get(topic.target_topic, ())),

@@ -2,6 +2,8 @@
 
 The reader visits each object once and hands the runs to their partitions, at most ``buffer_bytes`` ahead of them. Unpacking and encoding
 again happen in threads; what goes as it is stored is only copied once, by the producer.
+
+With kept offsets a batch may begin beyond the log's end: then the `OffsetKeeper` fills the hole first (see `keeping.py`).
 """
 
 import asyncio
@@ -11,10 +13,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.recovery_point import ALL_TIMES, TimeBounds
 from mirror.core.reencode import BatchMaker, ProducibleBatch
 from mirror.errors import ClusterError
 from mirror.kafka.batch_producer import OFFSET_UNKNOWN, BatchProducer
@@ -22,7 +25,7 @@ from mirror.service.reading import LoadedRun, iterate_runs
 from mirror.service.restore.rate import RateLimit
 from mirror.storage.repository import Repository
 
-__all__ = ["Loader", "PartitionJob"]
+__all__ = ["Keeper", "Loader", "PartitionJob"]
 
 _BUFFER_BYTES = 96 << 20
 _AT_ONCE = 128  # batches made in one visit of a thread
@@ -49,8 +52,13 @@ class PartitionJob:
         target: where to.
         coverage: what is left to read.
         skip_records: of that, already there.
-        base_offset: where the next record goes.
+        done_records: on the target already, by an earlier run.
+        position: the log's end once everything that was sent has been appended: where the next record goes.
+        log_start_offset: where the target's log begins.
         producer: who sends it.
+        times: which records are kept by their own timestamp.
+        keep_offsets: whether records get the offsets they had; then `log_end_offset` is where the log must end (None: after its last
+            record), `lead_offset` where it begins, and `is_blank` whether it holds nothing but filler yet.
         in_flight: sent, and not known to be acknowledged.
         sent_records, acknowledged_records: by this job.
         is_finished: everything of it was sent.
@@ -58,9 +66,16 @@ class PartitionJob:
 
     target: TopicPartition
     coverage: PartitionCoverage
-    skip_records: int
-    base_offset: int
     producer: BatchProducer
+    skip_records: int = 0
+    done_records: int = 0
+    position: int = 0
+    log_start_offset: int = 0
+    times: TimeBounds = ALL_TIMES
+    keep_offsets: bool = False
+    log_end_offset: int | None = None
+    lead_offset: int = 0
+    is_blank: bool = True
     in_flight: deque[InFlight] = field(default_factory=deque)
     sent_records: int = 0
     acknowledged_records: int = 0
@@ -70,6 +85,34 @@ class PartitionJob:
     def is_done(self) -> bool:
         """Whether all of it is on the target."""
         return self.is_finished and self.acknowledged_records == self.sent_records
+
+    def collect(self) -> tuple[int, int]:
+        """Take note of what was acknowledged: its records and bytes. (A callback for every batch would cost more than all of this.)
+
+        Raises:
+            MirrorError: a batch was refused, or did not land where it must.
+        """
+        records = size_bytes = 0
+        while self.in_flight and self.in_flight[0].future.done():
+            sent = self.in_flight.popleft()
+            base_offset = sent.future.result()
+            if base_offset not in (sent.base_offset, OFFSET_UNKNOWN):
+                raise ClusterError(
+                    f"{self.target}: a batch was appended at offset {base_offset} instead of {sent.base_offset}: "
+                    "somebody else writes to the topic",
+                    hint="stop that producer, delete the topic and restore again",
+                )
+            records += sent.record_count
+            size_bytes += sent.size_bytes
+        self.acknowledged_records += records
+        return records, size_bytes
+
+
+class Keeper(Protocol):
+    """Brings the log of a job's partition to an offset."""
+
+    async def reach(self, job: PartitionJob, offset: int) -> None:
+        """Fill the offsets from the log's end to ``offset``; everything that was sent is acknowledged."""
 
 
 class Loader:
@@ -82,6 +125,7 @@ class Loader:
         rate: bytes per second, if limited.
         buffer_bytes: stored bytes that wait for their partitions.
         limit_bytes: of the unpacked records of a batch that is encoded again.
+        keeper: fills holes; needed by jobs that keep offsets.
     """
 
     def __init__(
@@ -93,6 +137,7 @@ class Loader:
         rate: RateLimit | None = None,
         buffer_bytes: int = _BUFFER_BYTES,
         limit_bytes: int = 8 << 20,
+        keeper: Keeper | None = None,
     ) -> None:
         self._repository = repository
         self._jobs = jobs
@@ -100,6 +145,7 @@ class Loader:
         self._rate = rate
         self._buffer_bytes = buffer_bytes
         self._limit_bytes = limit_bytes
+        self._keeper = keeper
         self._queues: dict[PartitionId, asyncio.Queue[LoadedRun | None]] = {}
         self._waiting_bytes = 0
         self._room = threading.Condition()
@@ -152,7 +198,12 @@ class Loader:
     # one task a partition
 
     async def _load(self, job: PartitionJob, pool: ThreadPoolExecutor) -> None:
-        maker = BatchMaker(skip_records=job.skip_records, limit_bytes=self._limit_bytes)
+        maker = BatchMaker(
+            skip_records=job.skip_records,
+            limit_bytes=self._limit_bytes,
+            keep_offsets=job.keep_offsets,
+            times=job.times,
+        )
         queue = self._queues[job.coverage.partition_id]
         loop = asyncio.get_running_loop()
         while (loaded := await queue.get()) is not None:
@@ -161,10 +212,10 @@ class Loader:
                 await self._send(job, made)
             self._give_back(len(loaded.stored))
         await self._send(job, list(maker.finish()))
+        if job.keep_offsets:
+            await self._reach(job, job.position if job.log_end_offset is None else job.log_end_offset)
         job.is_finished = True
-        while job.in_flight:
-            await asyncio.wait((job.in_flight[0].future,))
-            self._collect(job)
+        await self._drain(job)
 
     async def _send(self, job: PartitionJob, batches: list[ProducibleBatch]) -> None:
         topic, partition = job.target
@@ -172,33 +223,30 @@ class Loader:
             size_bytes = len(batch.data)
             if self._rate is not None:
                 await self._rate.wait(size_bytes)
+            if job.keep_offsets and (job.is_blank or batch.base_offset != job.position):
+                await self._reach(job, batch.base_offset)
             future = await job.producer.send(topic, partition, batch.data)
-            job.in_flight.append(InFlight(future, job.base_offset + job.sent_records, batch.record_count, size_bytes))
+            job.in_flight.append(InFlight(future, job.position, batch.record_count, size_bytes))
+            job.position += batch.record_count
             job.sent_records += batch.record_count
             if self._rate is not None:
                 self._collect(job)  # the next one may have to wait for long
         self._collect(job)
 
-    def _collect(self, job: PartitionJob) -> None:
-        """Take note of what was acknowledged. (A callback for every batch would cost more than all of this.)
+    async def _reach(self, job: PartitionJob, offset: int) -> None:
+        await self._drain(job)
+        if self._keeper is None:
+            raise ValueError("a job that keeps offsets needs a keeper")
+        await self._keeper.reach(job, offset)
 
-        Raises:
-            MirrorError: a batch was refused, or did not land where it must.
-        """
-        records = size_bytes = 0
-        while job.in_flight and job.in_flight[0].future.done():
-            sent = job.in_flight.popleft()
-            base_offset = sent.future.result()
-            if base_offset not in (sent.base_offset, OFFSET_UNKNOWN):
-                raise ClusterError(
-                    f"{job.target}: a batch was appended at offset {base_offset} instead of {sent.base_offset}: "
-                    "somebody else writes to the topic",
-                    hint="stop that producer, delete the topic and restore again",
-                )
-            records += sent.record_count
-            size_bytes += sent.size_bytes
+    async def _drain(self, job: PartitionJob) -> None:
+        while job.in_flight:
+            await asyncio.wait((job.in_flight[0].future,))
+            self._collect(job)
+
+    def _collect(self, job: PartitionJob) -> None:
+        records, size_bytes = job.collect()
         if records:
-            job.acknowledged_records += records
             self._on_advance(job.target, records, size_bytes)
 
 

@@ -1,6 +1,7 @@
 """What an earlier restore left on the target: found out from the target alone, compared with the repository, never assumed.
 
-Offsets of the target are dense, so a partition's log end *is* the number of records it has. That they are ours is proved by comparison: the
+With exact offsets see `resume_exact`. Else offsets of the target are dense, so a partition's log end *is* the number of records it
+has. That they are ours is proved by comparison: the
 last record must be the repository's record of that number. The last batch also carries the producer id, epoch and sequence of the run that
 was interrupted; going on with the same identity lets the broker refuse or recognise whatever of that run still arrives.
 See docs/decisions/0005-restore-resume.md.
@@ -8,13 +9,14 @@ See docs/decisions/0005-restore-resume.md.
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mirror.core.compression import unpack
 from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.positions import TopicPartition
 from mirror.core.record_batch import HEADER_BYTES, read_header
 from mirror.core.records import RawRecord, iterate_records
+from mirror.core.recovery_point import ALL_TIMES, OffsetMode, TimeBounds
 from mirror.core.restore_plan import (
     PartitionPlan,
     RestorePlan,
@@ -25,46 +27,21 @@ from mirror.core.restore_plan import (
 )
 from mirror.errors import ClusterError, RefusedError
 from mirror.kafka.client import MirrorClient
-from mirror.kafka.cluster import describe_cluster, log_offsets
+from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.leaders import Leaders
 from mirror.kafka.wire.fetch import READ_UNCOMMITTED, FetchPartition, FetchRequest, fetch
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.service.reading import ClippedBatch, LoadedRun, ReadTask, load_task
 from mirror.service.restore.equality import holds_the_same
+from mirror.service.restore.rest import PartitionRest, Rests
+from mirror.service.restore.resume_exact import compare_exact, expected_log_start
 from mirror.service.verify_fetch import SourceReader
 from mirror.storage.repository import Repository
 
-__all__ = ["PartitionRest", "compare_with_target", "rest_of"]
+__all__ = ["compare_with_target"]
 
 _SETTLED_AFTER_S = 0.3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionRest:
-    """What is left to load of one partition.
-
-    Attributes:
-        pieces: to be read; the first ``skip_records`` records of them are on the target already.
-        done_records: on the target already, which is also the next offset there.
-        total_records: of the whole partition, where it was counted.
-        identity: of the producer that wrote what is there; None where nothing is.
-    """
-
-    pieces: tuple[CoveredRun, ...]
-    skip_records: int
-    done_records: int
-    total_records: int | None
-    identity: ProducerIdentity | None
-
-
-Rests = dict[TopicPartition, PartitionRest]
-
-
-def rest_of(partition: PartitionPlan) -> PartitionRest:
-    """All of a partition of which nothing is on the target."""
-    pieces = tuple(partition.coverage.runs) if partition.coverage else ()
-    return PartitionRest(pieces=pieces, skip_records=0, done_records=0, total_records=None, identity=None)
 
 
 async def compare_with_target(
@@ -82,40 +59,59 @@ async def compare_with_target(
         if topic.state not in (TopicState.UNFINISHED, TopicState.FILLED) or target.topics[topic.target_topic].is_empty:
             topics.append(topic)
             continue
-        logs = await _settled_logs(client, topic)
+        exact = plan.offsets is OffsetMode.EXACT
+        logs = await _settled_logs(client, topic, may_begin_later=exact)
         if topic.state is TopicState.FILLED:
-            _refuse_other_counts(topic, logs, target.alias)
-        partitions: list[PartitionPlan] = []
-        for partition in topic.partitions:
-            log_end = logs[partition.partition]
-            done = partition
-            if log_end:
-                rest = await _compare(repository, client, topic, partition, log_end)
-                rests[TopicPartition(topic.target_topic, partition.partition)] = rest
-                done = replace(partition, done_records=log_end, records=rest.total_records or 0, is_exact=True)
-            partitions.append(done)
-        state: TopicState = topic.state
-        if state is TopicState.FILLED:
             # Without the mark of a restore nothing is taken for granted: another topic may have as many records, and the same last one.
-            if any(p.done_records != p.records for p in partitions) or not await _is_equal(
-                repository, client, topic, logs
-            ):
+            if not exact:
+                _refuse_other_counts(topic, [log.high_watermark for log in logs], target.alias)
+            if not await _is_equal(repository, client, topic, logs, plan.point.bounds, exact=exact):
                 raise _not_empty(topic, target.alias)
-            state = TopicState.COMPLETE
-        topics.append(replace(topic, partitions=tuple(partitions), state=state))
+            done = (replace(partition, done_records=partition.records) for partition in topic.partitions)
+            topics.append(replace(topic, partitions=tuple(done), state=TopicState.COMPLETE))
+            continue
+        partitions: list[PartitionPlan] = []
+        for partition, log in zip(topic.partitions, logs, strict=True):
+            if not log.high_watermark:
+                partitions.append(partition)
+                continue
+            if exact:
+                rest = await compare_exact(repository, client, topic, partition, log, plan.point.bounds)
+                partitions.append(replace(partition, done_records=rest.done_records))
+            else:
+                rest = await _compare(repository, client, topic, partition, log.high_watermark, plan.point.bounds)
+                total = rest.total_records or 0
+                partitions.append(replace(partition, done_records=log.high_watermark, records=total, is_exact=True))
+            rests[TopicPartition(topic.target_topic, partition.partition)] = rest
+        topics.append(replace(topic, partitions=tuple(partitions)))
     return replace(plan, topics=tuple(topics)), rests
 
 
-async def _is_equal(repository: Repository, client: MirrorClient, topic: TopicPlan, logs: list[int]) -> bool:
+async def _is_equal(
+    repository: Repository,
+    client: MirrorClient,
+    topic: TopicPlan,
+    logs: list[LogOffsets],
+    times: TimeBounds,
+    *,
+    exact: bool,
+) -> bool:
     topic_id = (await describe_cluster(client, [topic.target_topic])).topics[topic.target_topic].topic_id
     reader = SourceReader(client)
-    for partition in topic.partitions:
-        log_end = logs[partition.partition]
-        if not log_end:
-            continue
+    for partition, log in zip(topic.partitions, logs, strict=True):
         target = TopicPartition(topic.target_topic, partition.partition)
         coverage = partition.coverage
-        if coverage is None or not await holds_the_same(repository, coverage, reader, target, topic_id, log_end):
+        if exact:
+            begin = await asyncio.to_thread(expected_log_start, repository, partition, times)
+            if log.log_start_offset != begin or partition.log_end_offset not in (None, log.high_watermark):
+                return False
+        if coverage is None:
+            if log.high_watermark:
+                return False
+            continue
+        if not await holds_the_same(
+            repository, coverage, reader, target, topic_id, log, times=times, keeps_offsets=exact
+        ):
             return False
     return True
 
@@ -134,43 +130,48 @@ def _not_empty(topic: TopicPlan, alias: str) -> RefusedError:
     )
 
 
-async def _settled_logs(client: MirrorClient, topic: TopicPlan) -> list[int]:
-    """The log ends, once nothing of an interrupted run arrives any more.
+async def _settled_logs(client: MirrorClient, topic: TopicPlan, *, may_begin_later: bool) -> list[LogOffsets]:
+    """The logs, once nothing of an interrupted run arrives any more.
 
     Raises:
         RefusedError: the beginning of a log is gone, so its end says nothing.
     """
     names = [TopicPartition(topic.target_topic, partition.partition) for partition in topic.partitions]
-    previous: list[int] | None = None
+    previous: list[LogOffsets] | None = None
     while True:
-        logs = await log_offsets(client, names)
-        trimmed = [str(name) for name in names if logs[name].log_start_offset]
-        if trimmed:
+        found = await log_offsets(client, names)
+        logs = [found[name] for name in names]
+        trimmed = [str(name) for name in names if found[name].log_start_offset]
+        if trimmed and not may_begin_later:
             raise RefusedError(
                 f"{', '.join(trimmed)}: the log no longer begins at offset 0, so an earlier restore cannot go on",
                 hint=f"delete topic {topic.target_topic} on the target and restore it again",
             )
-        ends = [logs[name].high_watermark for name in names]
-        if ends == previous:
-            return ends
-        previous = ends
+        if logs == previous:
+            return logs
+        previous = logs
         await asyncio.sleep(_SETTLED_AFTER_S)
 
 
 async def _compare(
-    repository: Repository, client: MirrorClient, topic: TopicPlan, partition: PartitionPlan, log_end: int
+    repository: Repository,
+    client: MirrorClient,
+    topic: TopicPlan,
+    partition: PartitionPlan,
+    log_end: int,
+    times: TimeBounds,
 ) -> PartitionRest:
     name = TopicPartition(topic.target_topic, partition.partition)
     last, identity = await _last_record(client, name, log_end)
     coverage = partition.coverage
-    counts = await asyncio.to_thread(_count_pieces, repository, coverage) if coverage else []
+    counts = await asyncio.to_thread(_count_pieces, repository, coverage, times) if coverage else []
     if coverage is None or sum(counts) < log_end:
         raise RefusedError(
             f"{name} on the target has {log_end:,} records, the repository {sum(counts):,}: not an unfinished restore of it",
             hint=f"restore under another name (--rename {topic.topic}=…) or delete that topic first",
         )
     index, before = _locate(counts, log_end - 1)
-    stored = await asyncio.to_thread(_record_at, repository, coverage.runs[index], log_end - 1 - before)
+    stored = await asyncio.to_thread(_record_at, repository, coverage.runs[index], times, log_end - 1 - before)
     if stored is None or (stored.timestamp_ms, stored.tail) != (last.timestamp_ms, last.tail):
         raise RefusedError(
             f"{name} on the target: its last record is not record {log_end - 1:,} of the repository's "
@@ -185,6 +186,8 @@ async def _compare(
         done_records=log_end,
         total_records=sum(counts),
         identity=identity,
+        next_sequence=log_end,
+        position=log_end,
     )
 
 
@@ -198,35 +201,38 @@ def _locate(counts: list[int], record: int) -> tuple[int, int]:
     raise ValueError("no such record")
 
 
-def _count_pieces(repository: Repository, coverage: PartitionCoverage) -> list[int]:
+def _count_pieces(repository: Repository, coverage: PartitionCoverage, times: TimeBounds) -> list[int]:
     counts: list[int] = []
     reached = -1
     for piece in coverage.runs:
-        exact = is_exact(piece, is_first=piece.start_offset != reached)
+        exact = times == ALL_TIMES and is_exact(piece, is_first=piece.start_offset != reached)
         reached = piece.next_offset
-        counts.append(piece.run.record_count if exact else sum(1 for _ in _records(repository, piece)))
+        counts.append(piece.run.record_count if exact else sum(1 for _ in _records(repository, piece, times)))
     return counts
 
 
-def _record_at(repository: Repository, piece: CoveredRun, number: int) -> RawRecord | None:
+def _record_at(repository: Repository, piece: CoveredRun, times: TimeBounds, number: int) -> RawRecord | None:
     for loaded in load_task(repository, ReadTask(piece.object_key, (piece,))):
         before = 0
         for clipped in _data_batches(loaded):
             count = clipped.batch.header.record_count
-            if not clipped.is_cut and before + count <= number:
+            whole = not clipped.is_cut and times == ALL_TIMES
+            if whole and before + count <= number:
                 before += count
                 continue
             for record in clipped.records():
+                if not times.keeps(record.timestamp_ms):
+                    continue
                 if before == number:
                     return record
                 before += 1
     return None
 
 
-def _records(repository: Repository, piece: CoveredRun) -> Iterator[RawRecord]:
+def _records(repository: Repository, piece: CoveredRun, times: TimeBounds) -> Iterator[RawRecord]:
     for loaded in load_task(repository, ReadTask(piece.object_key, (piece,))):
         for clipped in _data_batches(loaded):
-            yield from clipped.records()
+            yield from (record for record in clipped.records() if times.keeps(record.timestamp_ms))
 
 
 async def _last_record(client: MirrorClient, name: TopicPartition, log_end: int) -> tuple[RawRecord, ProducerIdentity]:

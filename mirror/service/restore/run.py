@@ -1,22 +1,29 @@
 """A restore from start to end: look, plan, compare, execute. Reads the repository and the target, and nothing else."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.keys import ROLLUP_PREFIX
 from mirror.core.positions import PartitionId, TopicPartition
-from mirror.core.restore_plan import RestorePlan, plan_restore
+from mirror.core.recovery_point import OffsetMode, PointKind
+from mirror.core.restore_plan import RestorePlan, TargetCluster
+from mirror.core.restore_planning import plan_restore
 from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.segment.index import TopicObject
-from mirror.errors import DamageError, NoMatchError
+from mirror.errors import DamageError, PartialError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.connection import ClusterConnection
 from mirror.service.gone import describe_gone, find_gone
+from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.execute import RestoreObserver, RestoreResult, execute
+from mirror.service.restore.fillers import choose_filler
+from mirror.service.restore.groups import add_groups, put_groups, refuse_active
 from mirror.service.restore.rate import RateLimit
-from mirror.service.restore.resume import PartitionRest, compare_with_target
+from mirror.service.restore.rest import PartitionRest
+from mirror.service.restore.resume import compare_with_target
 from mirror.service.restore.target import examine_target
 from mirror.storage.repository import Repository
 
@@ -25,11 +32,15 @@ __all__ = ["Inventory", "RestoreSession", "read_inventory"]
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a repository holds, as a restore needs it; ``unreadable`` says of each object that cannot be read what is wrong."""
+    """What a repository holds, as a restore needs it; ``unreadable`` says of each object that cannot be read what is wrong.
+
+    ``sealed_at_ms`` is by object.
+    """
 
     coverages: dict[PartitionId, PartitionCoverage]
     topics: list[TopicObject]
     unreadable: list[str]
+    sealed_at_ms: dict[str, int]
 
     def require_readable(self, *, allow_missing: bool) -> None:
         """What an unreadable object held is not known, not even whether it was the newest of a partition: a person decides.
@@ -64,7 +75,8 @@ def read_inventory(repository: Repository, *, on_progress: Callable[[int], None]
     objects = repository.load_indexes(on_progress=on_progress, on_damage=note, list_all=True)
     coverages = build_coverage((entry.key, entry.index) for entry in objects)
     unreadable += [describe_gone(gone) for gone in find_gone(repository, objects)]
-    return Inventory(coverages, repository.list_topics(on_damage=note), unreadable)
+    sealed_at_ms = {entry.key: entry.index.sealed_at_ms for entry in objects}
+    return Inventory(coverages, repository.list_topics(on_damage=note), unreadable, sealed_at_ms)
 
 
 class RestoreSession:
@@ -85,6 +97,7 @@ class RestoreSession:
         self._connection = connection
         self._alias = alias
         self._client: MirrorClient | None = None
+        self._target: TargetCluster | None = None
 
     async def __aenter__(self) -> "RestoreSession":
         self._client = await open_client(self._connection)
@@ -100,32 +113,54 @@ class RestoreSession:
         """The plan, after comparing what is on the target already; changes nothing.
 
         Raises:
-            NoMatchError, UsageError, RefusedError: see :func:`mirror.core.restore_plan.plan_restore`.
+            NoMatchError, UsageError, RefusedError: see :func:`mirror.core.restore_planning.plan_restore`.
             UnreachableError, AccessError, ClusterError, DamageError.
         """
         assert self._client is not None
         inventory = self._inventory
         inventory.require_readable(allow_missing=selection.allow_missing)
         chosen = choose_incarnations(selection, inventory.coverages, inventory.topics)
-        if not chosen:
-            raise NoMatchError(
-                "no topic of the repository is selected", hint="`mirror inspect` lists what the repository holds"
-            )
-        target = await examine_target(
+        cuts = await asyncio.to_thread(
+            find_cuts,
+            self._repository,
+            selection,
+            chosen,
+            inventory.coverages,
+            inventory.topics,
+            inventory.sealed_at_ms,
+            now_ms=now_ms,
+        )
+        topics = inventory.topics
+        if selection.point.kind is PointKind.AT:
+            topics = await asyncio.to_thread(self._repository.list_topics, as_of_ms=selection.point.time_ms)
+        self._target = target = await examine_target(
             self._client,
             Admin(self._connection, self._client),
-            [selection.target_name(name) for name in chosen],
+            [selection.target_name(name) for name in cuts.chosen],
             alias=self._alias,
             bootstrap=self._connection.where,
         )
         plan = plan_restore(
             selection,
+            chosen=cuts.chosen,
+            cuts=cuts.by_partition,
             coverages=inventory.coverages,
-            topics=inventory.topics,
+            topics=topics,
             target=target,
             source_cluster_id=self._repository.identity.cluster_id,
             now_ms=now_ms,
+            left_out=cuts.left_out,
         )
+        plan = await asyncio.to_thread(
+            add_groups,
+            self._repository,
+            selection,
+            plan,
+            inventory.coverages,
+            inventory.sealed_at_ms,
+            now_ms=now_ms,
+        )
+        await refuse_active(Admin(self._connection, self._client), plan)
         return await compare_with_target(self._repository, self._client, plan, target)
 
     async def execute(
@@ -137,13 +172,35 @@ class RestoreSession:
         bytes_per_second: int | None = None,
     ) -> RestoreResult:
         """Run the plan; see :func:`mirror.service.restore.execute.execute`."""
-        assert self._client is not None
-        return await execute(
-            plan,
-            rests,
-            repository=self._repository,
-            client=self._client,
-            admin=Admin(self._connection, self._client),
-            observer=observer,
-            rate=RateLimit(bytes_per_second) if bytes_per_second else None,
-        )
+        client, target = self._client, self._target
+        assert client is not None
+        assert target is not None
+        filler = await choose_filler(client, plan, rests) if plan.offsets is OffsetMode.EXACT else None
+        try:
+            if filler is not None:
+                await filler.start()
+                if rests:  # what was on its way has arrived now, or never will
+                    plan, rests = await compare_with_target(self._repository, client, plan, target)
+            result = await execute(
+                plan,
+                rests,
+                repository=self._repository,
+                client=client,
+                admin=Admin(self._connection, client),
+                observer=observer,
+                rate=RateLimit(bytes_per_second) if bytes_per_second else None,
+                filler=filler,
+            )
+            if not plan.groups:
+                return result
+            groups = await put_groups(self._repository, client, plan)
+        finally:
+            if filler is not None:
+                await filler.close()
+        failed = [f"{group.target_group}: {group.problem}" for group in groups if group.problem]
+        if failed:
+            raise PartialError(
+                "all records are restored, but consumer groups are not where they stood:\n  " + "\n  ".join(failed),
+                hint="the same command puts them there; --no-groups leaves them",
+            )
+        return replace(result, groups=tuple(groups))

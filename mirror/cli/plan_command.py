@@ -1,0 +1,98 @@
+"""``mirror plan``: what a restore would do; changes nothing."""
+
+import asyncio
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import msgspec
+
+from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.output import emit_json, print_line
+from mirror.cli.progress import waiting
+from mirror.cli.restore_command import open_session
+from mirror.cli.restore_options import selection_options
+from mirror.cli.restore_view import plan_json, print_plan
+from mirror.core.restore_selection import RestoreSelection
+from mirror.errors import UsageError
+from mirror.service.restore.plan_file import PlanFile, freeze
+from mirror.service.restore.run import Inventory, RestoreSession
+from mirror.storage.repository import Repository
+
+__all__ = ["command"]
+
+
+@click.command(name="plan")
+@click.option("--target", required=True, metavar="ALIAS", help="The cluster to load into, an alias of [clusters].")
+@click.option("--repository", metavar="ALIAS", help="Where from.  [default: the worker's]")
+@selection_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the plan, frozen, for `mirror restore --plan FILE`.",
+)
+@json_option
+@pass_cli
+def command(
+    cli: CliContext,
+    target: str,
+    repository: str | None,
+    selection: Callable[[], RestoreSelection],
+    output: Path | None,
+) -> int:
+    """Show what a restore would do, and the command that does it. Changes nothing."""
+    chosen = selection()
+    opened = open_session(cli, repository or "", target)
+    return asyncio.run(_plan(cli, opened, repository, target, chosen, output))
+
+
+async def _plan(
+    cli: CliContext,
+    opened: tuple[Repository, Inventory, RestoreSession],
+    repository: str | None,
+    target: str,
+    selection: RestoreSelection,
+    output: Path | None,
+) -> int:
+    source, inventory, opening = opened
+    async with opening as session:
+        with waiting(f"the cluster {target}", quiet=cli.as_json):
+            plan, _ = await session.plan(selection, now_ms=time.time_ns() // 1_000_000)
+    if output is not None:
+        _write(output, freeze(selection, plan, source.identity.repository_id))
+    if cli.as_json:
+        emit_json({"plan": plan_json(plan), "unreadable": inventory.unreadable, "file": output and str(output)})
+        return 0
+    for line in inventory.unreadable:
+        print_line(f"NOT READABLE, would be restored without what it held: {line}", color="red")
+    print_plan(plan)
+    print_line("nothing was changed. To do it:")
+    print_line(f"  {_command(cli, repository, output)}", bold=True)
+    return 0
+
+
+def _write(path: Path, frozen: PlanFile) -> None:
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(frozen), indent=1) + b"\n")
+    except OSError as error:
+        raise UsageError(f"-o {path}: {error.strerror}") from None
+
+
+def _command(cli: CliContext, repository: str | None, output: Path | None) -> str:
+    """The command that runs this plan."""
+    if output is None:
+        given = sys.argv[1:]
+        at = given.index("plan") if "plan" in given else 0
+        return shlex.join(["mirror", *given[:at], "restore", *given[at + 1 :]])
+    words = ["mirror"]
+    if cli.config_path is not None:
+        words += ["--config", str(cli.config_path)]
+    words += ["restore", "--plan", str(output)]
+    if repository is not None:
+        words += ["--repository", repository]
+    return shlex.join(words)

@@ -1,0 +1,244 @@
+"""The options that say what to restore, shared by `mirror plan` and `mirror restore`."""
+
+import functools
+import inspect
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mirror.cli.times import parse_moment
+from mirror.core.group_plan import GroupChoice
+from mirror.core.positions import TopicPartition
+from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
+from mirror.core.restore_selection import RestoreSelection
+from mirror.core.topic_filter import TopicFilter
+from mirror.errors import UsageError
+
+__all__ = ["pairs", "parse_duration_s", "read_offsets", "selection_options"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|m|min|h)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
+
+_OPTIONS = [
+    click.option("--topic", "topics", multiple=True, metavar="GLOB", help="Topics; repeatable.  [default: all]"),
+    click.option("--topic-regex", "regexes", multiple=True, metavar="REGEX", help="The same, by regular expression."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="Topics to leave out; repeatable."),
+    click.option(
+        "--at",
+        metavar="TIME",
+        help="The cluster as it stood at TIME: a prefix of every partition, no transaction split.",
+    ),
+    click.option(
+        "--until",
+        metavar="TIME",
+        help="Records whose own timestamp, as a consumer sees it, is at most TIME, in whatever order they lie.",
+    ),
+    click.option("--latest", is_flag=True, help="All that is stored."),
+    click.option(
+        "--to-offsets",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help='Up to these offsets, exclusive: JSON as {"orders": {"0": 1200, "1": 980}}.',
+    ),
+    click.option(
+        "--since",
+        metavar="TIME",
+        help="The other end: with --at without what stood in the log then, else without records of earlier timestamps.",
+    ),
+    click.option(
+        "--offsets",
+        "offset_mode",
+        type=click.Choice([mode.name.lower() for mode in OffsetMode]),
+        default="exact",
+        show_default=True,
+        help="exact: every record at the offset it had. translated: from offset 0, without holes.",
+    ),
+    click.option(
+        "--max-fill-time",
+        default="10m",
+        show_default=True,
+        metavar="TIME",
+        help="How long filling the unused offsets of one partition may take.",
+    ),
+    click.option("--rename", "renames", multiple=True, metavar="TOPIC=NAME", help="Under another name; repeatable."),
+    click.option("--prefix", default="", metavar="TEXT", help="Put this before the names of all other topics."),
+    click.option(
+        "--incarnation",
+        "incarnations",
+        multiple=True,
+        metavar="TOPIC=ID",
+        help="Which one, of a topic created again.",
+    ),
+    click.option(
+        "--replication-factor", type=click.IntRange(1, 32767), help="Of created topics.  [default: the source's]"
+    ),
+    click.option(
+        "--group",
+        "groups",
+        multiple=True,
+        metavar="GLOB",
+        help="Consumer groups to put where they stood.  [default: all]",
+    ),
+    click.option(
+        "--group-regex", "group_regexes", multiple=True, metavar="REGEX", help="The same, by regular expression."
+    ),
+    click.option(
+        "--rename-group", "group_renames", multiple=True, metavar="GROUP=NAME", help="Under another name; repeatable."
+    ),
+    click.option("--no-groups", is_flag=True, help="Leave consumer groups alone."),
+    click.option("--allow-missing", is_flag=True, help="Restore the rest although offsets are missing."),
+    click.option(
+        "--allow-short", is_flag=True, help="Although partitions are not stored as far as the recovery point."
+    ),
+]
+
+
+def selection_options(command: _Command) -> _Command:
+    """Adds the options; the command gets ``selection``: a function that makes the RestoreSelection of them, or raises UsageError."""
+
+    names = tuple(inspect.signature(_selection).parameters)
+
+    @functools.wraps(command)
+    def with_selection(*args: Any, **options: Any) -> Any:
+        given = {name: options.pop(name) for name in names}
+        return command(*args, selection=functools.partial(_selection, **given), **options)
+
+    wrapped: Any = with_selection
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def _selection(
+    *,
+    topics: Sequence[str],
+    regexes: Sequence[str],
+    exclude: Sequence[str],
+    at: str | None,
+    until: str | None,
+    latest: bool,
+    to_offsets: Path | None,
+    since: str | None,
+    offset_mode: str,
+    max_fill_time: str,
+    renames: Sequence[str],
+    prefix: str,
+    incarnations: Sequence[str],
+    replication_factor: int | None,
+    groups: Sequence[str],
+    group_regexes: Sequence[str],
+    group_renames: Sequence[str],
+    no_groups: bool,
+    allow_missing: bool,
+    allow_short: bool,
+) -> RestoreSelection:
+    return RestoreSelection(
+        topics=_filter(topics, regexes, exclude),
+        renames=pairs("--rename", renames),
+        prefix=prefix,
+        incarnations=pairs("--incarnation", incarnations),
+        replication_factor=replication_factor,
+        allow_missing=allow_missing,
+        allow_short=allow_short,
+        point=_point(at=at, until=until, latest=latest, to_offsets=to_offsets, since=since),
+        offsets=OffsetMode[offset_mode.upper()],
+        max_fill_s=parse_duration_s("--max-fill-time", max_fill_time),
+        groups=GroupChoice(
+            is_wanted=not no_groups,
+            globs=tuple(groups),
+            regexes=tuple(group_regexes),
+            renames=pairs("--rename-group", group_renames),
+        ),
+    )
+
+
+def _point(
+    *, at: str | None, until: str | None, latest: bool, to_offsets: Path | None, since: str | None
+) -> RecoveryPoint:
+    given = [
+        name
+        for name, value in (("--at", at), ("--until", until), ("--latest", latest), ("--to-offsets", to_offsets))
+        if value
+    ]
+    if len(given) != 1:
+        said = f"{' and '.join(given)} were given" if given else "none was given"
+        raise UsageError(
+            f"exactly one recovery point is needed, {said}",
+            hint="--at TIME (the cluster as it stood then), --until TIME (records of that time or before), --latest (all that is stored) "
+            "or --to-offsets FILE",
+        )
+    now_ms = time.time_ns() // 1_000_000
+    since_ms = None if since is None else parse_moment(since, now_ms=now_ms)
+    text = at or until
+    if text is None:
+        offsets = {} if to_offsets is None else read_offsets(to_offsets)
+        return RecoveryPoint(kind=PointKind.LATEST if latest else PointKind.OFFSETS, offsets=offsets, since_ms=since_ms)
+    time_ms = parse_moment(text, now_ms=now_ms)
+    if since_ms is not None and since_ms > time_ms:
+        raise UsageError(f"--since is later than {given[0]}")
+    return RecoveryPoint(kind=PointKind.AT if at else PointKind.UNTIL, time_ms=time_ms, since_ms=since_ms)
+
+
+def read_offsets(path: Path) -> dict[TopicPartition, int]:
+    """The offsets of a file, ``{"topic": {"partition": next offset}}``.
+
+    Raises:
+        UsageError: there is no such file, or it is something else.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--to-offsets {path}: {error}") from None
+    offsets: dict[TopicPartition, int] = {}
+    for topic, partitions in found.items() if isinstance(found, Mapping) else ():
+        for partition, offset in partitions.items() if isinstance(partitions, Mapping) else ():
+            if not partition.isdecimal() or type(offset) is not int or not 0 <= offset < 2**63:
+                raise UsageError(f"--to-offsets {path}: {topic} {partition}: {offset!r} is no offset")
+            offsets[TopicPartition(topic, int(partition))] = offset
+    if not offsets:
+        raise UsageError(f"--to-offsets {path}: it names no offset", hint='write it as {"orders": {"0": 1200}}')
+    return offsets
+
+
+def parse_duration_s(option: str, text: str) -> float:
+    """Seconds of ``90s``, ``10m``, ``1.5h``.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{option} {text}: not a duration", hint="write it as 90s, 10m or 2h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _filter(topics: Sequence[str], regexes: Sequence[str], exclude: Sequence[str]) -> TopicFilter:
+    include = tuple(topics) if topics or regexes else ("*",)
+    try:
+        return TopicFilter(include=include, include_regex=tuple(regexes), exclude=tuple(exclude))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def pairs(option: str, values: Sequence[str]) -> dict[str, str]:
+    """``TOPIC=…`` options as a mapping.
+
+    Raises:
+        UsageError: one is written otherwise, or names a topic twice.
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, other = value.partition("=")
+        if not (name and equals and other):
+            raise UsageError(f"{option} {value}: write it as NAME=…")
+        if name in found:
+            raise UsageError(f"{option} names {name} twice", hint="restore it once more with another command")
+        found[name] = other
+    return found

@@ -1,0 +1,280 @@
+"""A restore's plan and result, for people and as JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mirror.cli.output import human_bytes, human_count, human_duration, print_line, print_table
+from mirror.core.moments import format_moment
+from mirror.core.positions import TopicPartition
+from mirror.core.recovery_point import OffsetMode, PointKind
+from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan, TopicState
+from mirror.kafka.group_admin import GroupPosition
+from mirror.service.restore.execute import RestoreResult
+
+__all__ = ["plan_json", "print_plan", "print_result", "result_json"]
+
+_SHOWN_PARTITIONS = 20
+_LOOKED_AT_EVERY_MS = 5_000
+
+
+def print_plan(plan: RestorePlan) -> None:
+    """Which cluster, which moment, then the topics and what a person should know of them."""
+    print_line(
+        f"restore to {plan.target_alias}: cluster {plan.target_cluster_id} at {plan.target_bootstrap}", bold=True
+    )
+    if plan.target_is_source:
+        print_line("THIS IS THE SOURCE CLUSTER", bold=True, color="red")
+    print_line(f"recovery point: {plan.point.option} · offsets {_MODES[plan.offsets]}")
+    rows = [
+        (
+            topic.topic,
+            topic.topic_id,
+            topic.target_topic,
+            _STATES[topic.state],
+            len(topic.partitions),
+            topic.replication_factor,
+            ("" if all(p.is_exact for p in topic.partitions) else "≤ ") + human_count(topic.records),
+            human_bytes(topic.stored_bytes),
+        )
+        for topic in plan.topics
+    ]
+    print_table(
+        ("topic", "incarnation", "as", "there now", "partitions", "replicas", "records", "stored"),
+        rows,
+        right=("partitions", "replicas", "records", "stored"),
+        below=("incarnation",),
+        optional=("replicas",),
+    )
+    _print_groups(plan)
+    for line in [*(f"NOT RESTORED  {text}" for text in plan.left_out), *_accuracy(plan)]:
+        print_line(line, color="yellow")
+    for topic in plan.topics:
+        for line in _remarks(plan, topic):
+            print_line(line, color="yellow")
+
+
+def _print_groups(plan: RestorePlan) -> None:
+    rows = [
+        (group.group, group.target_group, len({p.target.topic for p in group.positions}), len(group.positions))
+        for group in plan.groups
+    ]
+    if rows:
+        print_table(("group", "as", "topics", "positions"), rows, right=("topics", "positions"))
+    for note in plan.group_notes:
+        print_line(f"consumer groups: {note}", color="yellow")
+
+
+_MODES = {OffsetMode.EXACT: "as in the source", OffsetMode.TRANSLATED: "translated: from 0, without holes"}
+_STATES = {
+    TopicState.ABSENT: "nothing",
+    TopicState.EMPTY: "empty topic",
+    TopicState.UNFINISHED: "part of this restore",
+    TopicState.FILLED: "records",
+    TopicState.COMPLETE: "all of it",
+}
+
+
+def _accuracy(plan: RestorePlan) -> list[str]:
+    """How well the moment is known."""
+    if plan.point.kind is not PointKind.AT:
+        return []
+    at_ms = plan.point.time_ms or 0
+    lines: list[str] = []
+    doubts: list[str] = []
+    seen_ms = [p.cut.observed_at_ms for t in plan.topics for p in t.partitions if p.cut and p.cut.doubt]
+    for topic in plan.topics:
+        for partition in topic.partitions:
+            doubt = partition.cut.doubt if partition.cut else None
+            if doubt is not None and doubt.until_ms - doubt.since_ms > _LOOKED_AT_EVERY_MS:
+                doubts.append(
+                    f"{topic.topic}-{partition.partition}: offsets [{doubt.start_offset:,}, {doubt.next_offset:,}) are left out; they were "
+                    f"written between {format_moment(doubt.since_ms)} and {format_moment(doubt.until_ms)}"
+                )
+    known = [at_ms - ms for ms in seen_ms if ms is not None]
+    oldest = human_duration(max(known, default=0))
+    lines.append(f"accuracy: every partition as the backup saw it at most {oldest} before that moment")
+    if doubts:
+        lines.append(f"{len(doubts)} partitions were not looked at right before {format_moment(at_ms)}:")
+        lines += [f"  {text}" for text in doubts[:_SHOWN_PARTITIONS]]
+        if len(doubts) > _SHOWN_PARTITIONS:
+            lines.append(f"  … and {len(doubts) - _SHOWN_PARTITIONS} more (--json has all)")
+    return lines
+
+
+def _remarks(plan: RestorePlan, topic: TopicPlan) -> list[str]:
+    lines = [f"{topic.target_topic}: {note}" for note in topic.notes]
+    lines += _hold_lines(plan, topic)
+    for partition in topic.partitions:
+        name = f"{topic.topic}-{partition.partition}"
+        cut = partition.cut
+        if cut is not None and cut.is_short:
+            lines.append(f"{name}: SHORT, stored to offset {cut.next_offset:,} of {cut.wanted_next_offset:,}")
+        if partition.fill_s >= 1:
+            lines.append(f"{name}: about {human_duration(partition.fill_s * 1000)} to fill offsets without records")
+        if partition.coverage is not None:
+            lines += [f"{name}: [{g.start_offset}, {g.next_offset}) lost: {g.reason}" for g in partition.coverage.gaps]
+            lines += [
+                f"{name}: [{lost.start_offset}, {lost.next_offset}) MISSING from the repository"
+                for lost in partition.coverage.missing
+            ]
+    return lines
+
+
+def _hold_lines(plan: RestorePlan, topic: TopicPlan) -> list[str]:
+    lines: list[str] = []
+    for hold in topic.held:
+        wanted = "the cluster's default" if hold.wanted is None else hold.wanted
+        lines += [
+            f"RETENTION HOLD on {topic.target_topic}: {hold.name} stays -1 instead of {wanted}: {hold.why}",
+            f"  to end it: {hold.release_command(plan.target_bootstrap, topic.target_topic)}",
+        ]
+    return lines
+
+
+def print_result(plan: RestorePlan, result: RestoreResult, elapsed_s: float) -> None:
+    """What was done, and what is left to a person."""
+    records = sum(topic.records for topic in result.topics)
+    rate = result.loaded_bytes / elapsed_s / 1e6 if elapsed_s > 0 else 0.0
+    print_line(
+        f"restored {len(result.topics)} topics, {human_count(records)} records "
+        f"({human_count(result.loaded_records)} by this run, {human_bytes(result.loaded_bytes)}, {rate:,.1f} MB/s) "
+        f"in {human_duration(elapsed_s * 1000)}",
+        bold=True,
+        color="green",
+    )
+    if result.groups:
+        count = sum(len(group.positions) for group in result.groups)
+        print_line(f"{len(result.groups)} consumer groups stand where they stood: {count:,} positions, read back")
+    for topic in plan.topics:
+        for line in _hold_lines(plan, topic):
+            print_line(line, bold=True, color="yellow")
+
+
+def plan_json(plan: RestorePlan) -> dict[str, Any]:
+    """The whole plan."""
+    return {
+        "target": plan.target_alias,
+        "target_cluster_id": plan.target_cluster_id,
+        "target_bootstrap": plan.target_bootstrap,
+        "target_is_source": plan.target_is_source,
+        "recovery_point": plan.point.option,
+        "offsets": plan.offsets.name.lower(),
+        "left_out": list(plan.left_out),
+        "groups": [
+            {
+                "group": group.group,
+                "target_group": group.target_group,
+                "elsewhere": group.elsewhere,
+                "positions": [
+                    {
+                        "topic": position.source.topic,
+                        "partition": position.source.partition,
+                        "target_topic": position.target.topic,
+                        "committed_offset": position.source_offset,
+                        "metadata": position.metadata,
+                    }
+                    for position in group.positions
+                ],
+            }
+            for group in plan.groups
+        ],
+        "group_notes": list(plan.group_notes),
+        "topics": [
+            {
+                "topic": topic.topic,
+                "topic_id": topic.topic_id,
+                "target_topic": topic.target_topic,
+                "state": topic.state.value,
+                "replication_factor": topic.replication_factor,
+                "load_configs": dict(topic.load_configs),
+                "final_configs": dict(topic.final_configs),
+                "notes": list(topic.notes),
+                "holds": [
+                    {
+                        "config": hold.name,
+                        "wanted": hold.wanted,
+                        "why": hold.why,
+                        "release_command": hold.release_command(plan.target_bootstrap, topic.target_topic),
+                    }
+                    for hold in topic.held
+                ],
+                "partitions": [
+                    {
+                        "partition": p.partition,
+                        "records": p.records,
+                        "records_are_exact": p.is_exact,
+                        "done_records": p.done_records,
+                        "stored_bytes": p.stored_bytes,
+                        "start_offset": p.coverage.start_offset if p.coverage else None,
+                        "next_offset": p.coverage.next_offset if p.coverage else None,
+                        "hole_offsets": p.hole_offsets,
+                        "cut": _cut_json(p),
+                        "gaps": [
+                            {"start_offset": g.start_offset, "next_offset": g.next_offset, "reason": g.reason}
+                            for g in (p.coverage.gaps if p.coverage else ())
+                        ],
+                        "missing": [
+                            {"start_offset": m.start_offset, "next_offset": m.next_offset}
+                            for m in (p.coverage.missing if p.coverage else ())
+                        ],
+                    }
+                    for p in topic.partitions
+                ],
+            }
+            for topic in plan.topics
+        ],
+    }
+
+
+def result_json(result: RestoreResult, elapsed_s: float) -> dict[str, Any]:
+    """What was done."""
+    return {
+        "seconds": round(elapsed_s, 3),
+        "loaded_records": result.loaded_records,
+        "loaded_bytes": result.loaded_bytes,
+        "groups": [
+            {
+                "group": group.group,
+                "target_group": group.target_group,
+                "positions": _positions_json(group.positions),
+                "before": _positions_json(group.before),
+            }
+            for group in result.groups
+        ],
+        "topics": [
+            {
+                "topic": topic.topic,
+                "topic_id": topic.topic_id,
+                "target_topic": topic.target_topic,
+                "records": topic.records,
+                "loaded_records": topic.loaded_records,
+                "release_commands": list(topic.held),
+            }
+            for topic in result.topics
+        ],
+    }
+
+
+def _positions_json(positions: Mapping[TopicPartition, GroupPosition]) -> list[dict[str, Any]]:
+    return [
+        {"topic": tp.topic, "partition": tp.partition, "offset": position.offset, "metadata": position.metadata}
+        for tp, position in sorted(positions.items())
+    ]
+
+
+def _cut_json(partition: PartitionPlan) -> dict[str, Any] | None:
+    cut = partition.cut
+    if cut is None:
+        return None
+    doubt = cut.doubt
+    return {
+        "wanted_next_offset": cut.wanted_next_offset,
+        "observed_at": None if cut.observed_at_ms is None else format_moment(cut.observed_at_ms),
+        "doubt": doubt
+        and {
+            "start_offset": doubt.start_offset,
+            "next_offset": doubt.next_offset,
+            "since": format_moment(doubt.since_ms),
+            "until": format_moment(doubt.until_ms),
+        },
+    }

@@ -1,0 +1,198 @@
+"""Where a recovery point cuts each partition: a pure function from its coverage and what leaders said of it.
+
+Every fetch answer carries the log's last stable offset, so a watermark sample at or before T says which prefix stood in the log at T,
+also where the worker lagged behind. The last stable offset never lies inside an open transaction. Between the last sample before T and
+the first one after it nothing is known for certain: a worker that waits at the end of a log hears of new records within a second, one
+that stood still does not. The cut is at the sample before; a *doubt* is told where records that follow claim to be older than T.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from mirror.core.coverage import CoveredRun, NamedGap, PartitionCoverage
+from mirror.core.positions import OffsetRange
+from mirror.core.segment.index import RunEntry, WatermarkSample
+
+__all__ = [
+    "Doubt",
+    "Observation",
+    "PartitionCut",
+    "clip",
+    "cut_at",
+    "hole_offsets",
+    "leading_loss",
+    "observe",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The samples around a moment: the last one at or before it, and the first one after it."""
+
+    before: WatermarkSample | None
+    after: WatermarkSample | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """Offsets ``[start_offset, next_offset)`` may have stood in the log at T: nobody looked between ``since_ms`` and ``until_ms``."""
+
+    start_offset: int
+    next_offset: int
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionCut:
+    """What is meant of one partition: ``[start_offset, next_offset)``.
+
+    Attributes:
+        start_offset, next_offset: bounds of what is stored and wanted.
+        wanted_next_offset: where the recovery point lies; beyond ``next_offset`` where not all of it is stored (*short*).
+        observed_at_ms: the sample that says so; None where no sample was needed.
+        doubt: see :class:`Doubt`.
+    """
+
+    start_offset: int
+    next_offset: int
+    wanted_next_offset: int
+    observed_at_ms: int | None = None
+    doubt: Doubt | None = None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether offsets before the recovery point are not stored (yet)."""
+        return self.wanted_next_offset > self.next_offset
+
+
+def observe(
+    pieces: Sequence[CoveredRun],
+    sealed_at_ms: Mapping[str, int],
+    at_ms: int,
+    samples_of: Callable[[CoveredRun], Sequence[WatermarkSample]],
+) -> Observation:
+    """The samples around ``at_ms``; asks for those of as few runs as possible.
+
+    Args:
+        pieces: of one partition, ascending.
+        sealed_at_ms: of each object.
+        at_ms: the moment.
+        samples_of: the samples of a piece's run (roll-ups leave them out, so this may read a footer).
+    """
+    turn = next((i for i, piece in enumerate(pieces) if sealed_at_ms[piece.object_key] >= at_ms), len(pieces))
+    before: WatermarkSample | None = None
+    after: WatermarkSample | None = None
+    for piece in pieces[turn:]:
+        for sample in samples_of(piece):
+            if sample.fetched_at_ms <= at_ms:
+                before = sample
+            elif after is None:
+                after = sample
+        if after is not None:
+            break
+    for piece in reversed(pieces[:turn]):
+        if before is not None:
+            break
+        before = next((s for s in reversed(samples_of(piece)) if s.fetched_at_ms <= at_ms), None)
+    return Observation(before, after)
+
+
+def cut_at(
+    coverage: PartitionCoverage, seen: Observation, at_ms: int, *, sealed_at_ms: Mapping[str, int]
+) -> PartitionCut | None:
+    """The cut of a partition at a moment; None where the backup did not know the partition yet.
+
+    Args:
+        coverage: of the partition.
+        seen: the samples around the moment.
+        at_ms: the moment.
+        sealed_at_ms: of each object: which cut tails were stored by then.
+    """
+    start = coverage.start
+    if seen.before is not None:
+        wanted, since_ms = max(seen.before.last_stable_offset, coverage.start_offset), seen.before.fetched_at_ms
+    elif start is not None and start.recorded_at_ms <= at_ms:
+        wanted, since_ms = start.start_offset, start.recorded_at_ms
+    else:
+        return None
+    # What an unclean election cut off later stood in the log at T; what replaced it did not.
+    replaced = [tail.start_offset for tail in coverage.cut_tails if sealed_at_ms.get(tail.object_key, 0) <= at_ms]
+    reached = min([wanted, max(coverage.next_offset, coverage.start_offset), *replaced])
+    doubt = None
+    if seen.after is not None and not replaced:
+        doubt = _doubt(coverage, wanted, since_ms, seen.after, at_ms)
+    return PartitionCut(
+        start_offset=coverage.start_offset,
+        next_offset=reached,
+        wanted_next_offset=wanted,
+        observed_at_ms=since_ms,
+        doubt=doubt,
+    )
+
+
+def _doubt(coverage: PartitionCoverage, wanted: int, since_ms: int, after: WatermarkSample, at_ms: int) -> Doubt | None:
+    until = min(after.last_stable_offset, coverage.next_offset)
+    older = any(_may_be_older(piece.run, at_ms) for piece in coverage.runs if wanted < piece.next_offset <= until)
+    if until <= wanted or not older:
+        return None
+    return Doubt(start_offset=wanted, next_offset=until, since_ms=since_ms, until_ms=after.fetched_at_ms)
+
+
+def _may_be_older(run: RunEntry, at_ms: int) -> bool:
+    return run.min_base_timestamp_ms is not None and run.min_base_timestamp_ms <= at_ms
+
+
+def clip(coverage: PartitionCoverage, start_offset: int, next_offset: int) -> PartitionCoverage:
+    """The coverage of ``[start_offset, next_offset)`` alone."""
+
+    def bounds(start: int, following: int) -> tuple[int, int] | None:
+        inside = max(start, start_offset), min(following, next_offset)
+        return inside if inside[0] < inside[1] else None
+
+    runs: list[CoveredRun] = []
+    for piece in coverage.runs:
+        inside = bounds(piece.start_offset, piece.next_offset)
+        if inside:
+            runs.append(CoveredRun(*inside, piece.object_key, piece.run))
+    gaps = [
+        NamedGap(*inside, gap.reason, gap.detected_at_ms)
+        for gap in coverage.gaps
+        if (inside := bounds(gap.start_offset, gap.next_offset))
+    ]
+    missing = [OffsetRange(*inside) for lost in coverage.missing if (inside := bounds(*lost))]
+    first = max(coverage.start_offset, min(start_offset, next_offset))
+    reached = max(first, min(coverage.next_offset, next_offset))
+    return replace(
+        coverage,
+        start_offset=first,
+        next_offset=reached,
+        position=missing[0].start_offset if missing else reached,
+        runs=runs,
+        gaps=gaps,
+        missing=missing,
+    )
+
+
+def leading_loss(coverage: PartitionCoverage) -> int:
+    """The first offset that is not lost: where the log of a restored partition begins."""
+    first = coverage.start_offset
+    for gap in coverage.gaps:
+        if gap.start_offset > first:
+            break
+        first = max(first, gap.next_offset)
+    return first
+
+
+def hole_offsets(coverage: PartitionCoverage) -> int:
+    """Offsets after the log's beginning that hold no record, at least: where pieces are clipped their holes are not counted."""
+    begin = leading_loss(coverage)
+    whole = sum(
+        max(0, piece.next_offset - piece.start_offset - piece.run.record_count)
+        for piece in coverage.runs
+        if (piece.start_offset, piece.next_offset) == (piece.run.start_offset, piece.run.next_offset)
+    )
+    bounds = [(begin, begin), *((p.start_offset, p.next_offset) for p in coverage.runs), (coverage.next_offset,) * 2]
+    between = sum(max(0, following[0] - before[1]) for before, following in pairwise(bounds))
+    return whole + between

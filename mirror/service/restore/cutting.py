@@ -1,0 +1,217 @@
+"""Where the recovery point cuts each partition, as far as the repository knows; see `mirror.core.cuts`.
+
+Opens the footers of the objects around the moment and nothing else: roll-ups leave watermark samples out.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from mirror.core.coverage import CoveredRun, PartitionCoverage
+from mirror.core.cuts import PartitionCut, cut_at, observe
+from mirror.core.moments import format_moment
+from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.recovery_point import PointKind, RecoveryPoint
+from mirror.core.restore_selection import RestoreSelection, first_seen_ms
+from mirror.core.segment.index import TopicObject, WatermarkSample
+from mirror.errors import DamageError, NoMatchError, ObjectNotFoundError, RefusedError
+from mirror.storage.repository import Repository
+
+__all__ = ["Cuts", "find_cuts"]
+
+_READERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """``chosen`` topics that there are at the point, the cut of each of their partitions, and why others are ``left_out``."""
+
+    chosen: dict[str, str]
+    by_partition: dict[PartitionId, PartitionCut]
+    left_out: list[str]
+
+
+class _Samples:
+    """Watermark samples by object, each footer read once."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._lock = threading.Lock()
+        self._by_key: dict[str, dict[tuple[PartitionId, int], list[WatermarkSample]]] = {}
+
+    def of(self, piece: CoveredRun) -> Sequence[WatermarkSample]:
+        """The samples of a piece's run.
+
+        Raises:
+            DamageError: the object cannot be read or is gone.
+            UnreachableError, AccessError, StoreError: as the store says.
+        """
+        if piece.run.watermarks:
+            return piece.run.watermarks
+        with self._lock:
+            found = self._by_key.get(piece.object_key)
+        if found is None:
+            try:
+                index, _ = self._repository.read_index(piece.object_key)
+            except ObjectNotFoundError as error:
+                raise DamageError(
+                    f"{piece.object_key}: the object is gone, so what stood in the log then cannot be told",
+                    hint="`mirror verify` lists every missing range; another --at may do",
+                ) from error
+            found = {(run.partition_id, run.start_offset): run.watermarks for run in index.runs}
+            with self._lock:
+                self._by_key[piece.object_key] = found
+        return found.get((piece.run.partition_id, piece.run.start_offset), ())
+
+
+def find_cuts(
+    repository: Repository,
+    selection: RestoreSelection,
+    chosen: Mapping[str, str],
+    coverages: Mapping[PartitionId, PartitionCoverage],
+    topics: Sequence[TopicObject],
+    sealed_at_ms: Mapping[str, int],
+    *,
+    now_ms: int,
+) -> Cuts:
+    """Cut every partition of the chosen topics.
+
+    Args:
+        repository: to read footers from.
+        selection: its recovery point.
+        chosen: topic → topic id.
+        coverages: of every partition incarnation.
+        topics: the newest capture of every incarnation.
+        sealed_at_ms: of every object.
+        now_ms: the caller's clock.
+
+    Raises:
+        RefusedError: the moment cannot be restored; names the nearest one that can.
+        NoMatchError: an offset is named for a partition that is not stored.
+        DamageError, UnreachableError, AccessError, StoreError: a footer cannot be read.
+    """
+    point = selection.point
+    mine = {pid: c for pid, c in coverages.items() if chosen.get(c.topic) == pid.topic_id}
+    newest_ms = max(sealed_at_ms.values(), default=0)
+    if point.time_ms is not None and point.time_ms > now_ms:
+        raise RefusedError(
+            f"{format_moment(point.time_ms)} is in the future",
+            hint=f"the newest moment that is stored is {format_moment(newest_ms)}",
+        )
+    if point.kind is PointKind.OFFSETS:
+        return _at_offsets(point, chosen, mine)
+    if point.kind is not PointKind.AT:
+        _refuse_too_early(point, mine)
+        if point.offsets:  # a plan that was frozen
+            return _at_offsets(point, chosen, mine)
+        whole = {
+            pid: PartitionCut(start_offset=c.start_offset, next_offset=c.next_offset, wanted_next_offset=c.next_offset)
+            for pid, c in mine.items()
+        }
+        return Cuts(dict(chosen), whole, [])
+    at_ms = point.time_ms or 0
+    if at_ms > newest_ms and not selection.allow_short:
+        raise RefusedError(
+            f"the newest thing stored is of {format_moment(newest_ms)}: until {format_moment(at_ms)} nothing was written to any topic, "
+            "or the worker stood still",
+            hint=f"--at {format_moment(newest_ms)}, or --allow-short to take what there is for all of it",
+        )
+    return _at_moment(repository, point, chosen, mine, topics, sealed_at_ms)
+
+
+def _at_offsets(point: RecoveryPoint, chosen: Mapping[str, str], mine: Mapping[PartitionId, PartitionCoverage]) -> Cuts:
+    cuts: dict[PartitionId, PartitionCut] = {}
+    for (topic, partition), wanted in sorted(point.offsets.items()):
+        pid = PartitionId(chosen.get(topic, ""), partition)
+        coverage = mine.get(pid)
+        if coverage is None:
+            raise NoMatchError(
+                f"{TopicPartition(topic, partition)} has an offset in the file, but nothing of it is selected and stored",
+                hint="`mirror inspect` lists what the repository holds",
+            )
+        cuts[pid] = PartitionCut(
+            start_offset=coverage.start_offset,
+            next_offset=max(coverage.start_offset, min(wanted, coverage.next_offset)),
+            wanted_next_offset=wanted,
+        )
+    named = {pid.topic_id for pid in cuts}
+    left_out = [
+        f"{topic}: the file names no offset of it" for topic, topic_id in chosen.items() if topic_id not in named
+    ]
+    return Cuts({t: topic_id for t, topic_id in chosen.items() if topic_id in named}, cuts, left_out)
+
+
+def _refuse_too_early(point: RecoveryPoint, mine: Mapping[PartitionId, PartitionCoverage]) -> None:
+    """``--until`` before the first record would restore nothing."""
+    first = [
+        p.run.min_base_timestamp_ms for c in mine.values() for p in c.runs if p.run.min_base_timestamp_ms is not None
+    ]
+    if point.time_ms is not None and first and point.time_ms < min(first):
+        raise RefusedError(
+            f"no record of the selected topics is as old as {format_moment(point.time_ms)}",
+            hint=f"the oldest is of {format_moment(min(first))}",
+        )
+
+
+def _at_moment(
+    repository: Repository,
+    point: RecoveryPoint,
+    chosen: Mapping[str, str],
+    mine: Mapping[PartitionId, PartitionCoverage],
+    topics: Sequence[TopicObject],
+    sealed_at_ms: Mapping[str, int],
+) -> Cuts:
+    at_ms = point.time_ms or 0
+    samples = _Samples(repository)
+
+    def cut(coverage: PartitionCoverage) -> PartitionCut | None:
+        seen = observe(coverage.runs, sealed_at_ms, at_ms, samples.of)
+        found = cut_at(coverage, seen, at_ms, sealed_at_ms=sealed_at_ms)
+        if found is None or point.since_ms is None:
+            return found
+        earlier = observe(coverage.runs, sealed_at_ms, point.since_ms, samples.of)
+        since = cut_at(coverage, earlier, point.since_ms, sealed_at_ms=sealed_at_ms)
+        first = found.start_offset if since is None else min(since.next_offset, found.next_offset)
+        return PartitionCut(
+            start_offset=first,
+            next_offset=found.next_offset,
+            wanted_next_offset=found.wanted_next_offset,
+            observed_at_ms=found.observed_at_ms,
+            doubt=found.doubt,
+        )
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="cutting") as pool:
+        found = dict(zip(mine, pool.map(cut, mine.values()), strict=True))
+    cuts = {pid: cut for pid, cut in found.items() if cut is not None}
+    gone = {t.topic_id for t in topics if t.deleted and t.captured_at_ms <= at_ms}
+    known = {pid.topic_id for pid in cuts} - gone
+    left_out: list[str] = []
+    for topic, topic_id in chosen.items():
+        if topic_id in gone:
+            left_out.append(f"{topic}: deleted by then")
+        elif topic_id not in known:
+            seen_ms = first_seen_ms(topic_id, mine, topics)
+            since = "never" if seen_ms is None else f"first at {format_moment(seen_ms)}"
+            left_out.append(f"{topic}: not known to the backup by then ({since})")
+    if not known:
+        raise _before_the_backup(at_ms, chosen, mine, topics)
+    return Cuts(
+        {t: i for t, i in chosen.items() if i in known},
+        {p: c for p, c in cuts.items() if p.topic_id in known},
+        left_out,
+    )
+
+
+def _before_the_backup(
+    at_ms: int,
+    chosen: Mapping[str, str],
+    mine: Mapping[PartitionId, PartitionCoverage],
+    topics: Sequence[TopicObject],
+) -> RefusedError:
+    seen = [ms for topic_id in chosen.values() if (ms := first_seen_ms(topic_id, mine, topics)) is not None]
+    nearest = f"the nearest moment that can be restored is {format_moment(min(seen))}; " if seen else ""
+    return RefusedError(
+        f"none of the selected topics was known to the backup at {format_moment(at_ms)}",
+        hint=f"{nearest}--until restores by the records' own times, also from before the backup began",
+    )

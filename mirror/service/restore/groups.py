@@ -1,0 +1,159 @@
+"""Consumer groups of a restore: where they stood at its moment, and putting them there, last of all.
+
+A position is put as it was committed (exact offsets), or translated: the number of restored records before it. Never past the log's end:
+a group may read again, it never skips. The committed leader epoch is left out, since the target counts its own.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from mirror.core.coverage import PartitionCoverage
+from mirror.core.group_log import GROUP_LOG_TOPIC
+from mirror.core.group_plan import GroupPlan
+from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.recovery_point import OffsetMode, PointKind
+from mirror.core.restore_groups import plan_groups
+from mirror.core.restore_plan import PartitionPlan, RestorePlan
+from mirror.core.restore_selection import RestoreSelection
+from mirror.errors import MirrorError, NoMatchError, RefusedError
+from mirror.kafka.admin import Admin
+from mirror.kafka.client import MirrorClient
+from mirror.kafka.cluster import LogOffsets, log_offsets
+from mirror.kafka.group_admin import GroupPosition, active_members, commit_positions, committed_positions
+from mirror.service.groups import choose_group_log, read_groups
+from mirror.service.restore.cutting import find_cuts
+from mirror.service.restore.resume_exact import count_before
+from mirror.storage.repository import Repository
+
+__all__ = ["GroupResult", "add_groups", "put_groups", "refuse_active"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupResult:
+    """One group after the restore: how many positions it got; ``before`` are those that it had there and that were other ones."""
+
+    group: str
+    target_group: str
+    positions: Mapping[TopicPartition, GroupPosition]
+    before: Mapping[TopicPartition, GroupPosition]
+    problem: str = ""
+
+
+def add_groups(
+    repository: Repository,
+    selection: RestoreSelection,
+    plan: RestorePlan,
+    coverages: Mapping[PartitionId, PartitionCoverage],
+    sealed_at_ms: Mapping[str, int],
+    *,
+    now_ms: int,
+) -> RestorePlan:
+    """The plan with the groups of the same moment.
+
+    Raises:
+        NoMatchError: groups are named and none is stored.
+        DamageError, UnreachableError, AccessError, StoreError: the group log cannot be read.
+    """
+    choice, point = selection.groups, selection.point
+    if not choice.is_wanted:
+        return plan
+    at_ms = point.time_ms
+    group_log = choose_group_log(coverages, at_ms)
+    if not group_log:
+        return _without(plan, selection, "not captured: no group log is stored")
+    next_offsets = None
+    if point.kind is PointKind.AT:
+        topic_id = next(iter(group_log)).topic_id
+        chosen = {GROUP_LOG_TOPIC: topic_id}
+        whole = replace(selection, point=replace(point, since_ms=None), allow_short=True)
+        try:
+            cuts = find_cuts(repository, whole, chosen, group_log, [], sealed_at_ms, now_ms=now_ms)
+        except RefusedError:
+            return _without(plan, selection, "not captured yet at that moment")
+        next_offsets = {pid: cut.next_offset for pid, cut in cuts.by_partition.items()}
+        at_ms = None  # the prefix of the log says it better than the brokers' clocks
+    view = read_groups(repository, group_log, at_ms=at_ms, next_offsets=next_offsets)
+    groups, notes = plan_groups(view.groups, plan.topics, choice=choice)
+    problems = [problem.message for problem in view.problems]
+    return replace(plan, groups=groups, group_notes=(*notes, *problems))
+
+
+def _without(plan: RestorePlan, selection: RestoreSelection, why: str) -> RestorePlan:
+    if selection.groups.names_any:
+        raise NoMatchError(f"consumer groups are {why}", hint="--no-groups restores the topics alone")
+    return replace(plan, group_notes=(why,))
+
+
+async def refuse_active(admin: Admin, plan: RestorePlan) -> None:
+    """Nothing is put under the feet of running consumers.
+
+    Raises:
+        RefusedError: names the groups that have members on the target.
+        AccessError, UnreachableError, ClusterError: they cannot be asked for.
+    """
+    active = await active_members(admin, (group.target_group for group in plan.groups))
+    running = [f"{name} ({members} members)" for name, members in active.items() if members]
+    if running:
+        raise RefusedError(
+            f"consumer groups are active on {plan.target_alias}: {', '.join(running)}",
+            hint="stop their consumers first, or leave them out: --group names the ones to put, --no-groups none",
+        )
+
+
+async def put_groups(repository: Repository, client: MirrorClient, plan: RestorePlan) -> list[GroupResult]:
+    """Commit, read back and compare; one group's trouble does not keep the others from theirs.
+
+    Raises:
+        UnreachableError, ClusterError: the target's logs cannot be asked for.
+        DamageError: the repository cannot be read.
+    """
+    targets = sorted({position.target for group in plan.groups for position in group.positions})
+    logs = await log_offsets(client, targets)
+    partitions = {
+        TopicPartition(topic.topic, partition.partition): partition
+        for topic in plan.topics
+        for partition in topic.partitions
+    }
+    results: list[GroupResult] = []
+    for group in plan.groups:
+        wanted = await asyncio.to_thread(_positions, repository, plan, group, partitions, logs)
+        before: dict[TopicPartition, GroupPosition] = {}
+        problem = ""
+        try:
+            present = await committed_positions(client, group.target_group)
+            before = {tp: present[tp] for tp in wanted if tp in present and present[tp] != wanted[tp]}
+            changed = {tp: position for tp, position in wanted.items() if present.get(tp) != position}
+            if changed:
+                await commit_positions(client, group.target_group, changed)
+                there = await committed_positions(client, group.target_group)
+                wrong = sorted(str(tp) for tp in wanted if there.get(tp) != wanted[tp])
+                problem = f"read back otherwise: {', '.join(wrong[:5])}" if wrong else ""
+        except MirrorError as error:
+            problem = error.message
+        results.append(
+            GroupResult(
+                group=group.group, target_group=group.target_group, positions=wanted, before=before, problem=problem
+            )
+        )
+    return results
+
+
+def _positions(
+    repository: Repository,
+    plan: RestorePlan,
+    group: GroupPlan,
+    partitions: Mapping[TopicPartition, PartitionPlan],
+    logs: Mapping[TopicPartition, LogOffsets],
+) -> dict[TopicPartition, GroupPosition]:
+    positions: dict[TopicPartition, GroupPosition] = {}
+    for planned in group.positions:
+        offset = planned.source_offset
+        coverage = partitions[planned.source].coverage
+        if plan.offsets is OffsetMode.TRANSLATED and coverage is not None:
+            offset = count_before(repository, coverage, plan.point.bounds, offset)
+        log = logs[planned.target]
+        positions[planned.target] = GroupPosition(
+            max(log.log_start_offset, min(offset, log.high_watermark)), planned.metadata
+        )
+    return positions

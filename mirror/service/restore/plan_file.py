@@ -1,0 +1,179 @@
+"""A plan as a file: what was asked for, with every moment and offset frozen, and what the plan then found.
+
+Running it makes the plan anew from the repository and the target, and refuses where that differs in a way that matters: another cluster or
+repository, other topics or incarnations, other offsets. What a run of the same plan has done already is no difference.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mirror.core.group_plan import GroupChoice
+from mirror.core.moments import format_moment
+from mirror.core.positions import TopicPartition
+from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
+from mirror.core.restore_plan import RestorePlan
+from mirror.core.restore_selection import RestoreSelection
+from mirror.core.topic_filter import TopicFilter
+from mirror.errors import RefusedError, UnsupportedFormatError, UsageError
+
+__all__ = ["PlanFile", "freeze", "read_plan_file"]
+
+_VERSION = 1
+_HINT = "make a new plan: `mirror plan`"
+
+
+class _Ranges(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one topic: its incarnation, its name on the target, and ``[partition, start_offset, next_offset]`` of each partition."""
+
+    topic_id: str
+    target_topic: str
+    partitions: list[tuple[int, int, int]]
+
+
+class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file holds; times in ms UTC, offsets as ``{topic: {partition: offset}}``."""
+
+    format_version: int
+    created_at: str
+    repository_id: str
+    target: str
+    target_cluster_id: str
+    kind: str
+    time_ms: int | None
+    since_ms: int | None
+    offsets: dict[str, dict[str, int]]
+    offset_mode: str
+    topics: dict[str, _Ranges]
+    renames: dict[str, str]
+    incarnations: dict[str, str]
+    replication_factor: int | None
+    allow_missing: bool
+    allow_short: bool
+    max_fill_s: float
+    has_groups: bool
+    groups: list[str]
+    group_renames: dict[str, str]
+
+    @property
+    def selection(self) -> RestoreSelection:
+        """What to ask for to get this plan again."""
+        offsets = {
+            TopicPartition(topic, int(partition)): offset
+            for topic, partitions in self.offsets.items()
+            for partition, offset in partitions.items()
+        }
+        return RestoreSelection(
+            topics=TopicFilter(include=tuple(self.topics)),
+            renames=self.renames,
+            incarnations=self.incarnations,
+            replication_factor=self.replication_factor,
+            allow_missing=self.allow_missing,
+            allow_short=self.allow_short,
+            point=RecoveryPoint(
+                kind=PointKind[self.kind.upper()], time_ms=self.time_ms, offsets=offsets, since_ms=self.since_ms
+            ),
+            offsets=OffsetMode[self.offset_mode.upper()],
+            max_fill_s=self.max_fill_s,
+            groups=GroupChoice(
+                is_wanted=self.has_groups, regexes=tuple(map(re.escape, self.groups)), renames=self.group_renames
+            ),
+        )
+
+    def require_same(self, plan: RestorePlan, repository_id: str) -> None:
+        """Refuse a plan that is not this one.
+
+        Raises:
+            RefusedError: names what moved.
+        """
+        if repository_id != self.repository_id:
+            raise RefusedError(f"the plan is of repository {self.repository_id}, this is {repository_id}", hint=_HINT)
+        if plan.target_cluster_id != self.target_cluster_id:
+            raise RefusedError(
+                f"the plan is for cluster {self.target_cluster_id}, {plan.target_alias} is {plan.target_cluster_id} now",
+                hint=_HINT,
+            )
+        now = _ranges(plan)
+        moved = sorted(name for name in now.keys() | self.topics.keys() if now.get(name) != self.topics.get(name))
+        if moved:
+            raise RefusedError(
+                f"the repository holds something else than when the plan was made ({self.created_at}): {', '.join(moved[:10])}",
+                hint=_HINT,
+            )
+
+
+def freeze(selection: RestoreSelection, plan: RestorePlan, repository_id: str) -> PlanFile:
+    """The file of a plan."""
+    point = selection.point
+    if point.kind is not PointKind.AT:
+        # What comes later into the repository is not part of the plan.
+        ends = {
+            TopicPartition(topic.topic, p.partition): p.cut.next_offset
+            for topic in plan.topics
+            for p in topic.partitions
+            if p.cut is not None
+        }
+        kind = PointKind.OFFSETS if point.kind is PointKind.LATEST else point.kind
+        point = replace(point, kind=kind, offsets=ends)
+    offsets: dict[str, dict[str, int]] = {}
+    for (topic_name, partition), offset in sorted(point.offsets.items()):
+        offsets.setdefault(topic_name, {})[str(partition)] = offset
+    return PlanFile(
+        format_version=_VERSION,
+        created_at=format_moment(time.time_ns() // 1_000_000),
+        repository_id=repository_id,
+        target=plan.target_alias,
+        target_cluster_id=plan.target_cluster_id,
+        kind=point.kind.name.lower(),
+        time_ms=point.time_ms,
+        since_ms=point.since_ms,
+        offsets=offsets,
+        offset_mode=selection.offsets.name.lower(),
+        topics=_ranges(plan),
+        renames={t.topic: t.target_topic for t in plan.topics if t.topic != t.target_topic},
+        incarnations={t.topic: t.topic_id for t in plan.topics},
+        replication_factor=selection.replication_factor,
+        allow_missing=selection.allow_missing,
+        allow_short=selection.allow_short,
+        max_fill_s=selection.max_fill_s,
+        has_groups=bool(plan.groups),
+        groups=[group.group for group in plan.groups],
+        group_renames={group.group: group.target_group for group in plan.groups if group.group != group.target_group},
+    )
+
+
+def _ranges(plan: RestorePlan) -> dict[str, _Ranges]:
+    return {
+        topic.topic: _Ranges(
+            topic_id=topic.topic_id,
+            target_topic=topic.target_topic,
+            partitions=[
+                (p.partition, p.coverage.start_offset, p.coverage.next_offset) for p in topic.partitions if p.coverage
+            ],
+        )
+        for topic in plan.topics
+    }
+
+
+def read_plan_file(path: Path) -> PlanFile:
+    """A plan that `mirror plan -o` wrote.
+
+    Raises:
+        UsageError: it is none.
+        UnsupportedFormatError: a newer mirror wrote it.
+    """
+    try:
+        found: Any = msgspec.json.decode(path.read_bytes())
+        version = found.get("format_version") if isinstance(found, Mapping) else None
+        if isinstance(version, int) and version > _VERSION:
+            raise UnsupportedFormatError(f"{path}: a plan of version {version}; this mirror reads {_VERSION}")
+        planned = msgspec.convert(found, PlanFile)
+        planned.selection  # noqa: B018 - every name in it must be known
+    except (OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{path} is not a plan: {error}", hint="`mirror plan ... -o FILE` writes one") from None
+    return planned

@@ -1,0 +1,214 @@
+"""What an earlier restore with exact offsets left of a partition: found out from the target alone, compared with the repository.
+
+The log's end is an offset of the source, so it says by itself what is there. Proved are: the last record before it (offset, time, key,
+value, headers), that nothing but markers stands after that record, and where the log begins. Where no record is there yet, what is there
+must be filler or markers.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mirror.core.compression import unpack
+from mirror.core.coverage import CoveredRun, PartitionCoverage
+from mirror.core.cuts import clip
+from mirror.core.filler import filler_batch
+from mirror.core.positions import TopicPartition
+from mirror.core.record_batch import HEADER_BYTES, BatchHeader, scan_batches
+from mirror.core.records import RawRecord, iterate_records
+from mirror.core.recovery_point import ALL_TIMES, TimeBounds
+from mirror.core.restore_plan import PartitionPlan, TopicPlan, is_exact
+from mirror.errors import ClusterError, RefusedError
+from mirror.kafka.batch_rewrite import SEQUENCE_MODULUS
+from mirror.kafka.client import MirrorClient
+from mirror.kafka.cluster import LogOffsets
+from mirror.kafka.errors import kafka_error_to_ours
+from mirror.kafka.leaders import Leaders
+from mirror.kafka.wire.fetch import READ_UNCOMMITTED, FetchPartition, FetchRequest, fetch
+from mirror.kafka.wire.init_producer_id import ProducerIdentity
+from mirror.service.reading import ReadTask, load_task
+from mirror.service.restore.keeping import lead_to
+from mirror.service.restore.rest import PartitionRest
+from mirror.storage.repository import Repository
+
+__all__ = ["compare_exact", "count_before", "expected_log_start"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+class _Batch(NamedTuple):
+    header: BatchHeader
+    body: memoryview
+
+    def holds(self, record: RawRecord) -> bool:
+        """Whether it ends with just this record."""
+        if self.header.is_control or self.header.next_offset != record.offset + 1:
+            return False
+        last = _last_of(iterate_records(self.header, unpack(self.header.codec, self.body)))
+        return last is not None and (last.offset, last.timestamp_ms, last.tail) == (
+            record.offset,
+            record.timestamp_ms,
+            record.tail,
+        )
+
+    @property
+    def is_filler(self) -> bool:
+        """Whether it is one of the batches that bring a log to its beginning."""
+        header = self.header
+        filler = filler_batch(max(1, header.record_count), timestamp_ms=header.base_timestamp)
+        return not header.is_control and memoryview(filler)[HEADER_BYTES:] == self.body
+
+    @property
+    def identity(self) -> ProducerIdentity:
+        """Who wrote it."""
+        return ProducerIdentity(producer_id=self.header.producer_id, producer_epoch=self.header.producer_epoch)
+
+    @property
+    def next_sequence(self) -> int:
+        """What its producer sends next."""
+        return (self.header.base_sequence + self.header.record_count) % SEQUENCE_MODULUS
+
+
+async def compare_exact(
+    repository: Repository,
+    client: MirrorClient,
+    topic: TopicPlan,
+    partition: PartitionPlan,
+    log: LogOffsets,
+    times: TimeBounds,
+) -> PartitionRest:
+    """What is left to load of a partition that has something.
+
+    Raises:
+        RefusedError: what is there is not the beginning of just this restore.
+        DamageError, UnreachableError, ClusterError: the comparison was not possible.
+    """
+    name = TopicPartition(topic.target_topic, partition.partition)
+    log_end = log.high_watermark
+    coverage = partition.coverage
+    limit = 0 if coverage is None else coverage.next_offset
+    if coverage is None or log_end > limit:
+        raise _other(topic, name, f"its log ends at {log_end:,}, beyond the {limit:,} of this restore")
+    last = await asyncio.to_thread(_last_before, repository, coverage, times, log_end)
+    if last is None:
+        return await _without_records(client, topic, name, coverage, log)
+    begin = await asyncio.to_thread(expected_log_start, repository, partition, times)
+    if log.log_start_offset != begin:
+        raise _other(topic, name, f"its log begins at {log.log_start_offset:,}, not at {begin:,}")
+    found, *after = await _batches_from(client, name, last.offset, log_end)
+    if not found.holds(last) or not all(batch.header.is_control for batch in after):
+        raise _other(topic, name, f"what it holds from offset {last.offset:,} on is not what the repository holds")
+    return PartitionRest(
+        pieces=tuple(clip(coverage, log_end, coverage.next_offset).runs),
+        done_records=await asyncio.to_thread(count_before, repository, coverage, times, log_end),
+        identity=found.identity,
+        next_sequence=found.next_sequence,
+        position=log_end,
+        log_start_offset=log.log_start_offset,
+        is_blank=False,
+        marker_identity=after[-1].identity if after else None,
+    )
+
+
+async def _without_records(
+    client: MirrorClient, topic: TopicPlan, name: TopicPartition, coverage: PartitionCoverage, log: LogOffsets
+) -> PartitionRest:
+    """A partition in whose log no record stands yet that is restored."""
+    log_end = log.high_watermark
+    pieces = tuple(clip(coverage, log_end, coverage.next_offset).runs)
+    if log.log_start_offset == log_end:
+        return PartitionRest(pieces=pieces, position=log_end, log_start_offset=log_end)
+    *_, last = await _batches_from(client, name, log_end - 1, log_end)
+    if not (last.header.is_control or last.is_filler):
+        raise _other(topic, name, "it holds a record where the repository has none")
+    is_marker = last.header.is_control
+    return PartitionRest(
+        pieces=pieces,
+        identity=None if is_marker else last.identity,
+        next_sequence=0 if is_marker else last.next_sequence,
+        position=log_end,
+        log_start_offset=log.log_start_offset,
+        is_blank=not is_marker,
+        marker_identity=last.identity if is_marker else None,
+    )
+
+
+def expected_log_start(repository: Repository, partition: PartitionPlan, times: TimeBounds) -> int:
+    """Where the log of a restored partition begins."""
+    coverage = partition.coverage
+    if coverage is None:
+        return 0
+    first = next(
+        (record.offset for piece in coverage.runs for record in _kept(repository, piece, times)),
+        partition.log_end_offset,
+    )
+    return partition.lead_offset if first is None else lead_to(partition.lead_offset, first)
+
+
+def _last_before(
+    repository: Repository, coverage: PartitionCoverage, times: TimeBounds, log_end: int
+) -> RawRecord | None:
+    for piece in reversed(clip(coverage, coverage.start_offset, log_end).runs):
+        last = _last_of(_kept(repository, piece, times))
+        if last is not None:
+            return last
+    return None
+
+
+def _last_of(records: Iterator[RawRecord]) -> RawRecord | None:
+    return next(iter(deque(records, maxlen=1)), None)
+
+
+def count_before(repository: Repository, coverage: PartitionCoverage, times: TimeBounds, log_end: int) -> int:
+    """How many of the restored records have an offset below ``log_end``."""
+    count = 0
+    reached = -1
+    for piece in clip(coverage, coverage.start_offset, log_end).runs:
+        exact = times == ALL_TIMES and is_exact(piece, is_first=piece.start_offset != reached)
+        reached = piece.next_offset
+        count += piece.run.record_count if exact else sum(1 for _ in _kept(repository, piece, times))
+    return count
+
+
+def _kept(repository: Repository, piece: CoveredRun, times: TimeBounds) -> Iterator[RawRecord]:
+    for loaded in load_task(repository, ReadTask(piece.object_key, (piece,))):
+        for clipped in loaded.batches():
+            if not clipped.batch.header.is_control:
+                yield from (record for record in clipped.records() if times.keeps(record.timestamp_ms))
+
+
+async def _batches_from(client: MirrorClient, name: TopicPartition, offset: int, log_end: int) -> Sequence[_Batch]:
+    """Every batch from the one that holds ``offset`` to the log's end; at least one."""
+    leaders = Leaders(client)
+    await leaders.refresh([name.topic])
+    leader = leaders.get(name)
+    if leader is None:
+        raise leaders.error(name)
+    batches: list[_Batch] = []
+    while offset < log_end:
+        wanted = FetchPartition(
+            topic_id=leader.topic_id, partition=name.partition, fetch_offset=offset, max_bytes=_CHUNK_BYTES
+        )
+        request = FetchRequest(
+            partitions=(wanted,), max_wait_ms=1000, max_bytes=_CHUNK_BYTES, isolation_level=READ_UNCOMMITTED
+        )
+        part = (await fetch(client, leader.node_id, request)).partitions[0]
+        if part.error_code:
+            raise kafka_error_to_ours(part.error_code, f"reading the end of {name}")
+        view = memoryview(part.records)
+        columns = scan_batches(view)
+        if not len(columns):
+            raise ClusterError(f"reading the end of {name}: the leader gave no batch at offset {offset}")
+        for position, row in zip(columns.position.tolist(), columns.headers, strict=True):
+            header = BatchHeader._make(row.item())
+            batches.append(_Batch(header, view[position + HEADER_BYTES : position + header.batch_bytes]))
+        offset = batches[-1].header.next_offset
+    return batches
+
+
+def _other(topic: TopicPlan, name: TopicPartition, why: str) -> RefusedError:
+    return RefusedError(
+        f"{name} on the target: {why}: not an unfinished restore of this",
+        hint=f"restore under another name (--rename {topic.topic}=…) or delete that topic first",
+    )
