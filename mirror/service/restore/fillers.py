@@ -1,31 +1,29 @@
 """Which way a restore fills holes: by markers, or, where that right is missing, by aborted transactions."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection
 
 from mirror.core.positions import TopicPartition
 from mirror.core.restore_plan import RestorePlan
+from mirror.errors import AccessError
 from mirror.kafka.abort_filler import AbortFiller
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.hole_filler import HoleFiller
 from mirror.kafka.marker_filler import MarkerFiller, may_write_markers
-from mirror.kafka.wire.init_producer_id import ProducerIdentity
-from mirror.service.restore.rest import PartitionRest
+from mirror.kafka.producers import active_producers, next_marker_identity
 
 __all__ = ["TRANSACTIONAL_ID_PREFIX", "choose_filler"]
 
 TRANSACTIONAL_ID_PREFIX = "mirror-restore-"
 
 
-async def choose_filler(
-    client: MirrorClient, plan: RestorePlan, rests: Mapping[TopicPartition, PartitionRest]
-) -> HoleFiller:
-    """The filler of a run, to be started before log ends are looked at; it fences the runs before, as far as they are known.
+async def choose_filler(client: MirrorClient, plan: RestorePlan, begun: Collection[TopicPartition]) -> HoleFiller:
+    """The filler of a run, to be started before log ends are looked at; it fences the runs before it.
 
     Args:
         client: of the target.
         plan: what is restored: the same for all runs of one restore.
-        rests: what earlier runs left.
+        begun: partitions in which an earlier run left something.
 
     Raises:
         UnreachableError, ClusterError: the target could not be asked.
@@ -33,10 +31,10 @@ async def choose_filler(
     if not await may_write_markers(client):
         text = " ".join(f"{topic.target_topic}={topic.mark.value}" for topic in plan.topics)
         return AbortFiller(client, transactional_id=f"{TRANSACTIONAL_ID_PREFIX}{zlib.crc32(text.encode()):08x}")
-    known = [rest.marker_identity for rest in rests.values() if rest.marker_identity is not None]
-    if not known:
-        return MarkerFiller(client)
-    last = max(known, key=lambda one: (one.producer_id, one.producer_epoch))
-    return MarkerFiller(
-        client, identity=ProducerIdentity(producer_id=last.producer_id, producer_epoch=last.producer_epoch + 1)
-    )
+    identity = None
+    if begun:
+        try:
+            identity = next_marker_identity(await active_producers(client, begun))
+        except AccessError:  # no right to ask for producers: the checks of log ends are left
+            identity = None
+    return MarkerFiller(client, identity=identity)

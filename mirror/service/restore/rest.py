@@ -21,7 +21,6 @@ class PartitionRest:
         identity: of the producer that wrote what is there; None where nothing is, or it is not known. It sends ``next_sequence`` next.
         position: the log's end; it begins at ``log_start_offset``.
         is_blank: nothing but filler is there.
-        marker_identity: whose markers stand at the log's end.
     """
 
     pieces: tuple[CoveredRun, ...]
@@ -33,7 +32,6 @@ class PartitionRest:
     position: int = 0
     log_start_offset: int = 0
     is_blank: bool = True
-    marker_identity: ProducerIdentity | None = None
 
 
 Rests = dict[TopicPartition, PartitionRest]

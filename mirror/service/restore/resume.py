@@ -25,11 +25,12 @@ from mirror.core.restore_plan import (
     TopicState,
     is_exact,
 )
-from mirror.errors import ClusterError, RefusedError
+from mirror.errors import ClusterBusyError, ClusterError, RefusedError
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.leaders import Leaders
+from mirror.kafka.log_ends import log_ends
 from mirror.kafka.wire.fetch import READ_UNCOMMITTED, FetchPartition, FetchRequest, fetch
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.service.reading import ClippedBatch, LoadedRun, ReadTask, load_task
@@ -42,6 +43,7 @@ from mirror.storage.repository import Repository
 __all__ = ["compare_with_target"]
 
 _SETTLED_AFTER_S = 0.3
+_SETTLE_TIMEOUT_S = 60.0
 
 
 async def compare_with_target(
@@ -135,20 +137,29 @@ async def _settled_logs(client: MirrorClient, topic: TopicPlan, *, may_begin_lat
 
     Raises:
         RefusedError: the beginning of a log is gone, so its end says nothing.
+        ClusterBusyError: replicas do not follow.
     """
     names = [TopicPartition(topic.target_topic, partition.partition) for partition in topic.partitions]
     previous: list[LogOffsets] | None = None
+    give_up_at_s = asyncio.get_running_loop().time() + _SETTLE_TIMEOUT_S
     while True:
         found = await log_offsets(client, names)
-        logs = [found[name] for name in names]
+        ends = await log_ends(client, names)  # a high watermark may stand before what the leader has
+        logs = [found[name]._replace(high_watermark=ends[name]) for name in names]
         trimmed = [str(name) for name in names if found[name].log_start_offset]
         if trimmed and not may_begin_later:
             raise RefusedError(
                 f"{', '.join(trimmed)}: the log no longer begins at offset 0, so an earlier restore cannot go on",
                 hint=f"delete topic {topic.target_topic} on the target and restore it again",
             )
-        if logs == previous:
+        late = [str(name) for name in names if found[name].high_watermark != ends[name]]
+        if logs == previous and not late:
             return logs
+        if late and asyncio.get_running_loop().time() > give_up_at_s:
+            raise ClusterBusyError(
+                f"{', '.join(late[:5])}: what the leader has is not replicated, so nobody can read it back",
+                hint="are brokers of the target down? the same command goes on",
+            )
         previous = logs
         await asyncio.sleep(_SETTLED_AFTER_S)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mirror.core.compression import unpack
 from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.cuts import clip
-from mirror.core.filler import filler_batch
+from mirror.core.filler import is_filler
 from mirror.core.positions import TopicPartition
 from mirror.core.record_batch import HEADER_BYTES, BatchHeader, scan_batches
 from mirror.core.records import RawRecord, iterate_records
@@ -55,9 +55,9 @@ class _Batch(NamedTuple):
     @property
     def is_filler(self) -> bool:
         """Whether it is one of the batches that bring a log to its beginning."""
-        header = self.header
-        filler = filler_batch(max(1, header.record_count), timestamp_ms=header.base_timestamp)
-        return not header.is_control and memoryview(filler)[HEADER_BYTES:] == self.body
+        if self.header.is_control:
+            return False
+        return all(map(is_filler, iterate_records(self.header, unpack(self.header.codec, self.body))))
 
     @property
     def identity(self) -> ProducerIdentity:
@@ -107,7 +107,6 @@ async def compare_exact(
         position=log_end,
         log_start_offset=log.log_start_offset,
         is_blank=False,
-        marker_identity=after[-1].identity if after else None,
     )
 
 
@@ -130,7 +129,6 @@ async def _without_records(
         position=log_end,
         log_start_offset=log.log_start_offset,
         is_blank=not is_marker,
-        marker_identity=last.identity if is_marker else None,
     )
 
 

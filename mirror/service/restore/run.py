@@ -8,7 +8,7 @@ from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.keys import ROLLUP_PREFIX
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
-from mirror.core.restore_plan import RestorePlan, TargetCluster
+from mirror.core.restore_plan import RestorePlan, TargetCluster, TopicState
 from mirror.core.restore_planning import plan_restore
 from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.segment.index import TopicObject
@@ -175,7 +175,7 @@ class RestoreSession:
         client, target = self._client, self._target
         assert client is not None
         assert target is not None
-        filler = await choose_filler(client, plan, rests) if plan.offsets is OffsetMode.EXACT else None
+        filler = await choose_filler(client, plan, _begun(plan)) if plan.offsets is OffsetMode.EXACT else None
         try:
             if filler is not None:
                 await filler.start()
@@ -204,3 +204,13 @@ class RestoreSession:
                 hint="the same command puts them there; --no-groups leaves them",
             )
         return replace(result, groups=tuple(groups))
+
+
+def _begun(plan: RestorePlan) -> list[TopicPartition]:
+    """Partitions in which an earlier run may have left something."""
+    return [
+        TopicPartition(topic.target_topic, partition.partition)
+        for topic in plan.topics
+        if topic.state is TopicState.UNFINISHED
+        for partition in topic.partitions
+    ]
