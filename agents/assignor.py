@@ -11,6 +11,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from faust.assignor.client_assignment import ClientAssignment, ClientMetadata
 from faust.assignor.partition_assignor import PartitionAssignor
 
+from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.placement import place
 
 __all__ = ["MirrorAssignor"]
@@ -43,7 +44,10 @@ class MirrorAssignor(PartitionAssignor):
         partitions = {
             topic: sorted(cluster.partitions_for_topic(topic) or ()) for topic in set().union(*subscribed.values())
         }
-        return self._merge(assigned, place(partitions, subscribed, held))
+        # The group log by itself: its partitions are many and nearly idle, and must not stand in for users' ones.
+        log = {topic: partitions.pop(topic) for topic in (GROUP_LOG_TOPIC,) if topic in partitions}
+        placed, placed_log = place(partitions, subscribed, held), place(log, subscribed, held)
+        return self._merge(assigned, {member: placed[member] | placed_log[member] for member in placed})
 
     def _global_table_standby_assignments(self, assignments: Any, partitions_by_topic: Mapping[str, int]) -> Any:
         # A changelog that somebody deleted is in no metadata until it is created anew; Faust's KeyError would end the worker.

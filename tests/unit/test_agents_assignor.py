@@ -10,6 +10,7 @@ from faust.assignor.client_assignment import ClientMetadata
 from agents.app import MirrorApp, make_app
 from agents.assignor import MirrorAssignor
 from mirror.config.load import parse_config
+from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.kafka.connection import ClusterConnection
 from mirror.service.wiring import internal_topics
 
@@ -55,3 +56,14 @@ async def test_a_rebalance_while_the_changelog_is_gone_does_not_end_the_worker(a
     read = {name: ClientMetadata.loads(assignor._decompress(answer.user_data)) for name, answer in answers.items()}
     assert [len(read[name].assignment.actives["orders"]) for name in ("a", "b")] == [2, 2]
     assert [read[name].assignment.actives[topics["ledger"]] for name in ("a", "b")] == [[0], [0]]
+
+
+async def test_the_partitions_of_the_group_log_do_not_stand_in_for_those_of_users(app: MirrorApp) -> None:
+    """Each kind is shared evenly by itself, however many the other has."""
+    assignor: Any = app.assignor
+    subscription = ["orders", GROUP_LOG_TOPIC, *internal_topics("m").values()]
+    members = {name: ConsumerProtocolMemberMetadata(0, subscription, assignor._metadata.dumps()) for name in ("a", "b")}
+    answers = assignor._perform_assignment(_Metadata(**{"orders": 4, GROUP_LOG_TOPIC: 50}), members)
+    read = {name: ClientMetadata.loads(assignor._decompress(answer.user_data)) for name, answer in answers.items()}
+    for topic, share in (("orders", 2), (GROUP_LOG_TOPIC, 25)):
+        assert [len(read[name].assignment.actives[topic]) for name in ("a", "b")] == [share, share]
