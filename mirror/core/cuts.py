@@ -2,7 +2,7 @@
 
 Every fetch answer carries the log's last stable offset, so a watermark sample at or before T says which prefix stood in the log at T,
 also where the worker lagged behind. The last stable offset never lies inside an open transaction. Between the last sample before T and
-the first one after it nothing is known for certain: a worker that waits at the end of a log hears of new records within a second, one
+the first one after it only what was sealed is known for certain: a worker that waits at the end of a log hears of new records within a second, one
 that stood still does not. The cut is at the sample before; a *doubt* is told where records that follow claim to be older than T.
 """
 
@@ -111,10 +111,13 @@ def cut_at(
         sealed_at_ms: of each object: which cut tails were stored by then.
     """
     start = coverage.start
+    # What was sealed by then had been fetched, so it stood in the log, below the last stable offset.
+    sealed = [piece for piece in coverage.runs if sealed_at_ms.get(piece.object_key, at_ms + 1) <= at_ms]
+    fetched = max((piece.next_offset for piece in sealed), default=coverage.start_offset)
     if seen.before is not None:
-        wanted, since_ms = max(seen.before.last_stable_offset, coverage.start_offset), seen.before.fetched_at_ms
+        wanted, since_ms = max(seen.before.last_stable_offset, fetched), seen.before.fetched_at_ms
     elif start is not None and start.recorded_at_ms <= at_ms:
-        wanted, since_ms = start.start_offset, start.recorded_at_ms
+        wanted, since_ms = max(start.start_offset, fetched), start.recorded_at_ms
     else:
         return None
     # What an unclean election cut off later stood in the log at T; what replaced it did not.

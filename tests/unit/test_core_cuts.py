@@ -63,6 +63,12 @@ def test_a_worker_that_lags_knows_what_stood_in_the_log() -> None:
     assert (cut.next_offset, cut.wanted_next_offset, cut.is_short) == (10, 500, True)
 
 
+def test_what_was_sealed_by_then_stood_in_the_log() -> None:
+    """Samples are a second apart: what was fetched after the last one, and stored, is not left out."""
+    coverage, sealed = _cover((1000, _run(0, 30, (100, 10))), (9000, _run(30, 40, (8000, 40))))
+    assert [_next_at(coverage, sealed, at) for at in (500, 999, 1000, 7999)] == [10, 10, 30, 30]
+
+
 def test_only_runs_around_the_moment_are_opened() -> None:
     """Whatever the number of objects: those before it until a sample is found, those after it until one is later."""
     runs = [(n * 1000, _run(n * 10, n * 10 + 10, (n * 1000 - 50, n * 10 + 10))) for n in range(1, 1001)]

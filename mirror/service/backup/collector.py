@@ -86,7 +86,8 @@ class PartitionBuffer:
 
     def observe(self, watermarks: Watermarks) -> None:
         """A fetch answer without records: kept in mind, so that the next run can say until when nothing had changed."""
-        if watermarks.same_offsets(self.last_sample) or watermarks.same_offsets(self.unwritten_sample):
+        is_complete = watermarks.last_stable_offset <= self.expected
+        if is_complete or watermarks.same_offsets(self.last_sample) or watermarks.same_offsets(self.unwritten_sample):
             self.unwritten_sample = watermarks
 
     def _sample(self, watermarks: Watermarks, draft: RunDraft) -> None:
