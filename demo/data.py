@@ -21,6 +21,7 @@ from confluent_kafka import Producer
 from demo.failure import DemoError
 
 TICKS = 60
+BROKEN = "undefined"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,18 @@ def records_of(spec: TopicSpec, ticks: int = TICKS) -> int:
     """How many records of that topic a reader of committed records must find after so many ticks."""
     aborted = sum(is_aborted(tick) for tick in range(ticks)) if spec.name == "shop.payments" else 0
     return spec.per_tick * (ticks - aborted)
+
+
+def break_orders(bootstrap: str, count: int) -> int:
+    """What a bad deployment writes; when it began, ms."""
+    began_ms = time.time_ns() // 1_000_000
+    producer = _producer(bootstrap, "lz4")
+    for number in range(count):
+        value = json.dumps({"order": None, "status": BROKEN, "number": number}).encode()
+        producer.produce("shop.orders", key=b"%d" % number, value=value)
+    if producer.flush(30):
+        raise DemoError("the broken orders could not be written")
+    return began_ms
 
 
 def is_aborted(tick: int) -> bool:

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from demo.data import TICKS, TOPICS, Shop, records_of
+from demo.billing import GROUP, TOPIC, positions, read_all, read_some
+from demo.data import BROKEN, TICKS, TOPICS, Shop, break_orders, records_of
 from demo.failure import DemoError
 from demo.place import CLUSTER, keep_folder, own_folder
 from demo.procfile import read_procfile
 from demo.show import Show
 from demo.stage import Stage, create_topics, delete_topics, page, wait_for
 from demo.witness import Fingerprint, cluster_id, live_topics, take_fingerprints, topic_configs
+from mirror.core.moments import format_moment
 
 FOLDER = Path(".demo")
 _NAMES = [spec.name for spec in TOPICS]
@@ -21,6 +23,7 @@ _KILL_AT = 0.25
 _FLUSH_INTERVAL = "1s"
 _DRAIN_TIMEOUT_S = 40.0  # as TimeoutStopSec of the unit file: drain_timeout and what comes after it
 _LOG_LINES = 40
+_BROKEN = 400
 
 
 class Checks:
@@ -101,16 +104,39 @@ def _play(show: Show, checks: Checks, stage: Stage) -> None:
         if found != wanted:
             checks.claim(False, f"{spec.name}: {wanted:,} records were committed, {found:,} are in the topic")
 
-    show.step("The disaster: all topics are deleted")
+    show.step("A consumer reads half of shop.orders; then a bad deployment writes broken orders")
+    half = read_some(at.bootstrap, before[TOPIC].records // 2)
+    stood = positions(at.bootstrap, _partition_counts()[TOPIC])
+    wait_for("the group's position is stored", lambda: _stored_positions(stage) == stood, timeout_s=30, every_s=0.3)
+    show.line(f"group {GROUP} has read {half:,} records and stands at {stood}")
+    time.sleep(2.2)
+    bad_ms = break_orders(at.bootstrap, _BROKEN)
+    moment = format_moment((bad_ms - 1000) // 1000 * 1000).replace(".000Z", "Z")
+    show.line(f"{_BROKEN} broken orders from {format_moment(bad_ms)} on", style="red")
+    wait_for("the broken orders are stored too", lambda: _nothing_lags(stage), timeout_s=30, every_s=0.3)
+
+    show.step("The disaster: somebody deletes all topics, to make it good")
     delete_topics(at.bootstrap)
     wait_for("the topics are gone", lambda: not live_topics(at.bootstrap), timeout_s=20)
     show.line(f"gone: {', '.join(_NAMES)}", style="red")
 
-    show.step("The restore")
+    show.step("Which was the first broken one? Straight from the repository")
     time.sleep(1.0)
     checks.claim(not live_topics(at.bootstrap), "the running worker did not bring a deleted topic back")
-    restore = ("restore", "--target", CLUSTER, "--latest", "--yes", "--target-cluster-id", cluster_id(at.bootstrap))
-    show.command("mirror " + " ".join(restore))
+    cat = ("cat", TOPIC, "--grep", BROKEN, "--limit", "3")
+    show.command("mirror " + " ".join(cat))
+    checks.claim(stage.mirror.run(*cat) == 0, "`mirror cat` found the broken orders")
+
+    show.step("The plan: everything as it stood the second before")
+    plan = ("plan", "--target", CLUSTER, "--at", moment, "-o", str(stage.folder / "plan.json"))
+    show.command("mirror " + " ".join((*plan[:-1], "plan.json")))
+    if not checks.claim(stage.mirror.run(*plan) == 0, "`mirror plan` wrote the plan"):
+        raise DemoError("`mirror plan` failed: see above")
+
+    show.step("The restore")
+    consent = ("--yes", "--target-cluster-id", cluster_id(at.bootstrap))
+    restore = ("restore", "--plan", str(stage.folder / "plan.json"), *consent)
+    show.command("mirror " + " ".join(("restore", "--plan", "plan.json", *consent)))
     began = time.monotonic()
     if not checks.claim(stage.mirror.run(*restore, timeout_s=120) == 0, "`mirror restore` ended with 0"):
         raise DemoError("`mirror restore` failed: see above")
@@ -124,10 +150,31 @@ def _play(show: Show, checks: Checks, stage: Stage) -> None:
         "partition counts and settings of the topics are as they were",
     )
 
+    show.step("The consumer just goes on")
+    now = positions(at.bootstrap, _partition_counts()[TOPIC])
+    checks.claim(now == stood, f"group {GROUP} stands where it stood")
+    rest = read_all(at.bootstrap)
+    show.line(f"{GROUP} goes on at {now} and reads {rest:,} records; {half:,} it had read before")
+    checks.claim(half + rest == after[TOPIC].records, f"{GROUP} got every order once, and no broken one")
+
     show.step("What is stored is sound, and the worker ends as it should")
     show.command("mirror verify")
     checks.claim(stage.mirror.run("verify") == 0, "`mirror verify` found no damage")
     _end_worker(show, checks, stage)
+
+
+def _stored_positions(stage: Stage) -> dict[int, int]:
+    """Where the group stands by the repository."""
+    code, found = stage.mirror.ask("groups", "list")
+    rows: Any = found.get("groups", []) if code == 0 else []
+    mine = next((row for row in rows if row["group"] == GROUP), None)
+    return {} if mine is None else {p["partition"]: p["offset"] for p in mine["positions"]}
+
+
+def _nothing_lags(stage: Stage) -> bool:
+    _, status = stage.mirror.ask("status")
+    partitions: list[dict[str, Any]] = status.get("partitions", [])
+    return status.get("verdict") == "SAFE" and not any(partition["lag_offsets"] for partition in partitions)
 
 
 def _end_worker(show: Show, checks: Checks, stage: Stage) -> None:
@@ -264,7 +311,7 @@ def _compare(show: Show, checks: Checks, before: dict[str, Fingerprint], after: 
             ]
         )
         checks.claim(
-            same, f"{name}: order, keys, values, headers and times of {before[name].records:,} records are back"
+            same, f"{name}: offsets, keys, values, headers and times of {before[name].records:,} records are back"
         )
     show.table(["topic", "before", "after", "digest before", "digest after", ""], rows, right=("before", "after"))
 

@@ -17,8 +17,8 @@ _QUIET_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """A topic as its consumers see it. ``digest`` is SHA-256 over all partitions and, in offset order, over each record's time, key,
-    value and headers.
+    """A topic as its consumers see it. ``digest`` is SHA-256 over all partitions and, in offset order, over each record's offset, time,
+    key, value and headers.
     """
 
     records: int
@@ -133,7 +133,11 @@ def _add(reading: _Reading, message: Any) -> None:
         raise DemoError(f"offsets go back in {message.topic()}-{message.partition()} at {message.offset()}")
     reading.last_offset = message.offset()
     reading.records += 1
-    parts = [struct.pack(">q", message.timestamp()[1]), _framed(message.key()), _framed(message.value())]
+    parts = [
+        struct.pack(">qq", message.offset(), message.timestamp()[1]),
+        _framed(message.key()),
+        _framed(message.value()),
+    ]
     for name, value in message.headers() or ():
         parts += [_framed(name.encode()), _framed(value)]
     parts.append(b"\xff")

@@ -144,7 +144,8 @@ def print_result(plan: RestorePlan, result: RestoreResult, elapsed_s: float) -> 
     )
     if result.groups:
         count = sum(len(group.positions) for group in result.groups)
-        print_line(f"{len(result.groups)} consumer groups stand where they stood: {count:,} positions, read back")
+        groups = "1 consumer group stands" if len(result.groups) == 1 else f"{len(result.groups)} consumer groups stand"
+        print_line(f"{groups} as at that moment: {count:,} positions, read back", bold=True, color="green")
     for topic in plan.topics:
         for line in _hold_lines(plan, topic):
             print_line(line, bold=True, color="yellow")

@@ -2,8 +2,9 @@
 
 Every fetch answer carries the log's last stable offset, so a watermark sample at or before T says which prefix stood in the log at T,
 also where the worker lagged behind. The last stable offset never lies inside an open transaction. Between the last sample before T and
-the first one after it only what was sealed is known for certain: a worker that waits at the end of a log hears of new records within a second, one
-that stood still does not. The cut is at the sample before; a *doubt* is told where records that follow claim to be older than T.
+the first one after it only what was sealed is known for certain: a worker that waits at the end of a log hears of new records within
+a second, one that stood still does not. The cut is at the sample before, or at the end of what was sealed; a *doubt* is told where records
+that follow claim to be older than T.
 """
 
 from collections.abc import Callable, Mapping, Sequence
