@@ -19,6 +19,7 @@ COMMANDS = {
     "status": ("mirror.cli.status_command", "Say what is safe, up to when, and what is not."),
     "inspect": ("mirror.cli.inspect_command", "Show the coverage of a partition, or what an object holds."),
     "groups": ("mirror.cli.groups_command", "Show where consumer groups stood, at any time since the backup began."),
+    "snapshot": ("mirror.cli.snapshot_command", "Take, list, show or delete named recovery points."),
     "cat": ("mirror.cli.cat_command", "Print records straight from the repository."),
     "verify": ("mirror.cli.verify_command", "Check coverage, checksums and CRCs of what is stored."),
     "plan": ("mirror.cli.plan_command", "Show what a restore would do; changes nothing."),

@@ -7,6 +7,8 @@
     l0/<day>/<hour>/<sealed_at_ms>-<writer>-<sequence>.seg
     index/l0/<day>/<hhmm>-<writer>.idx             one slot of ten minutes
     index/l0/<day>/day-<writer>.idx                a whole day
+    snapshots/<taken_at_ms>-<name>.json            without a name: snapshots/<taken_at_ms>.json
+    state/<captured_at_ms>.json
 """
 
 import re
@@ -20,16 +22,23 @@ __all__ = [
     "REPOSITORY_KEY",
     "ROLLUP_PREFIX",
     "SLOT_MS",
+    "SNAPSHOTS_PREFIX",
+    "STATE_PREFIX",
     "TOPICS_PREFIX",
     "RollupKey",
     "SegmentKey",
+    "SnapshotKey",
     "TopicKey",
     "day_of",
     "format_rollup_key",
     "format_segment_key",
+    "format_snapshot_key",
+    "format_state_key",
     "format_topic_key",
     "parse_rollup_key",
     "parse_segment_key",
+    "parse_snapshot_key",
+    "parse_state_key",
     "parse_topic_key",
     "segment_prefix",
     "slot_start_ms",
@@ -39,6 +48,8 @@ REPOSITORY_KEY = "repository.json"
 TOPICS_PREFIX = "topics/"
 LEVEL_0_PREFIX = "l0/"
 ROLLUP_PREFIX = "index/l0/"
+SNAPSHOTS_PREFIX = "snapshots/"
+STATE_PREFIX = "state/"
 SLOT_MS = 10 * 60 * 1000
 DAY_MS = 24 * 60 * 60 * 1000
 _MOST_MS = 10**13  # names have 13 digits
@@ -46,6 +57,8 @@ _MOST_MS = 10**13  # names have 13 digits
 _SEGMENT = re.compile(r"l0/(\d{4}-\d\d-\d\d)/(\d\d)/(\d{13})-([0-9a-z]{1,32})-(\d{10})\.seg", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TOPIC = re.compile(r"topics/([A-Za-z0-9._-]{1,249})/([A-Za-z0-9_-]{22})/(\d{13})\.json", re.ASCII)
+_SNAPSHOT = re.compile(r"snapshots/(\d{13})(?:-([A-Za-z0-9][A-Za-z0-9._-]{0,63}))?\.json", re.ASCII)
+_STATE = re.compile(r"state/(\d{13})\.json", re.ASCII)
 _ROLLUP = re.compile(r"index/l0/(\d{4}-\d\d-\d\d)/(day|\d{4})-([0-9a-z]{1,32})\.idx", re.ASCII)
 
 
@@ -63,6 +76,13 @@ class TopicKey(NamedTuple):
     topic: str
     topic_id: str
     captured_at_ms: int
+
+
+class SnapshotKey(NamedTuple):
+    """A named recovery point; the name may be empty."""
+
+    taken_at_ms: int
+    name: str
 
 
 class RollupKey(NamedTuple):
@@ -164,6 +184,51 @@ def parse_topic_key(key: str) -> TopicKey:
             f"object {key} is not named as a topic object", hint="remove or move it: mirror never wrote it"
         )
     return TopicKey(match[1], match[2], int(match[3]))
+
+
+def format_snapshot_key(key: SnapshotKey) -> str:
+    """The object key of a snapshot.
+
+    Raises:
+        ValueError: the name does not fit: 1 to 64 of letters, digits and ``._-``, beginning with a letter or digit.
+    """
+    name = f"-{key.name}" if key.name else ""
+    return _checked(_SNAPSHOT, f"{SNAPSHOTS_PREFIX}{key.taken_at_ms:013d}{name}.json")
+
+
+def parse_snapshot_key(key: str) -> SnapshotKey:
+    """The inverse of :func:`format_snapshot_key`.
+
+    Raises:
+        DamageError: not the key of a snapshot.
+    """
+    match = _SNAPSHOT.fullmatch(key)
+    if not match:
+        raise DamageError(f"object {key} is not named as a snapshot", hint="remove or move it: mirror never wrote it")
+    return SnapshotKey(int(match[1]), match[2] or "")
+
+
+def format_state_key(captured_at_ms: int) -> str:
+    """The object key of one capture of the cluster's state.
+
+    Raises:
+        ValueError: no such time.
+    """
+    return _checked(_STATE, f"{STATE_PREFIX}{captured_at_ms:013d}.json")
+
+
+def parse_state_key(key: str) -> int:
+    """The inverse of :func:`format_state_key`: ``captured_at_ms``.
+
+    Raises:
+        DamageError: not the key of a capture of the cluster's state.
+    """
+    match = _STATE.fullmatch(key)
+    if not match:
+        raise DamageError(
+            f"object {key} is not named as a cluster state", hint="remove or move it: mirror never wrote it"
+        )
+    return int(match[1])
 
 
 def format_rollup_key(key: RollupKey) -> str:

@@ -21,6 +21,7 @@ from mirror.service.verify_coverage import check_coverage, check_topic_objects, 
 from mirror.service.verify_findings import Finding, Level, VerifyCounts, VerifyReport, findings_of_runs
 from mirror.service.verify_footers import FooterChecker, OnProgress
 from mirror.service.verify_listing import check_rollups, check_topics, list_objects
+from mirror.service.verify_small import check_small_objects
 from mirror.service.verify_threads import bounded_map
 from mirror.storage.repository import Repository
 
@@ -55,6 +56,7 @@ def verify_repository(
     listing = list_objects(repository, report)
     named, hidden = check_rollups(repository, listing, report, wanted)
     topic_objects = check_topics(repository, listing, report)
+    check_small_objects(repository, listing.small, report)
     footers = FooterChecker(repository, report, named, hidden, wanted)
     sound = footers.check({key: info.size_bytes for key, info in listing.segments.items()}, on_progress)
     sound += _what_came_since(repository, footers, sound, settle_seconds)

@@ -18,6 +18,7 @@ from mirror.core.rollup import RolledObject, Rollup, decode_rollup
 from mirror.core.segment.index import TopicObject, decode_checked
 from mirror.errors import DamageError, ObjectNotFoundError, UnsupportedFormatError
 from mirror.service.verify_findings import Finding, Note, VerifyReport, findings_of_runs
+from mirror.service.verify_small import SMALL_PREFIXES, check_small_name
 from mirror.service.verify_threads import bounded_map
 from mirror.storage.object_store import ObjectInfo
 from mirror.storage.probing import PROBE_FOLDER
@@ -35,6 +36,7 @@ class Listing:
     segments: dict[str, ObjectInfo] = field(default_factory=dict)
     rollups: dict[str, RollupKey] = field(default_factory=dict)
     topics: list[str] = field(default_factory=list)
+    small: list[str] = field(default_factory=list)
 
 
 def list_objects(repository: Repository, report: VerifyReport) -> Listing:
@@ -50,6 +52,9 @@ def list_objects(repository: Repository, report: VerifyReport) -> Listing:
             elif info.key.startswith(TOPICS_PREFIX):
                 parse_topic_key(info.key)
                 listing.topics.append(info.key)
+            elif info.key.startswith(SMALL_PREFIXES):
+                check_small_name(info.key)
+                listing.small.append(info.key)
             elif info.key != REPOSITORY_KEY and not info.key.startswith(PROBE_FOLDER):
                 report.notes.append(Note(kind="unknown_object", message=f"{info.key}: not an object of this version"))
         except DamageError as error:

@@ -1,0 +1,80 @@
+"""Where all groups of a cluster stand, as far as we may know."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
+
+from mirror.core.positions import TopicPartition
+from mirror.errors import MirrorError
+from mirror.kafka.client import MirrorClient
+from mirror.kafka.group_admin import GroupPosition, committed_positions
+from mirror.kafka.wire.list_groups import list_groups
+from mirror.kafka.wire.metadata import metadata
+
+__all__ = ["AllPositions", "all_positions", "group_names"]
+
+_RETRY_FOR_S: Final = 20.0
+_RETRY_EVERY_S: Final = 0.2
+_AT_ONCE: Final = 16
+_SHARE: Final = "share"  # keeps its positions elsewhere, and by record
+_UNSTABLE: Final = "UNSTABLE_OFFSET_COMMIT"
+
+
+class AllPositions(NamedTuple):
+    """Positions by group, and by group the error that left it out."""
+
+    positions: Mapping[str, Mapping[TopicPartition, GroupPosition]]
+    errors: Mapping[str, MirrorError]
+
+
+async def group_names(client: MirrorClient) -> list[str]:
+    """The names of all groups that we may describe and that can have positions, sorted.
+
+    Raises:
+        AccessError, UnreachableError, ClusterError, ClusterBusyError: a broker does not tell.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at_s = loop.time() + _RETRY_FOR_S
+    while True:
+        try:
+            known = (await metadata(client, await client.any_broker(), names=[])).brokers
+            await client.know_brokers(broker.node_id for broker in known)
+            listed = await asyncio.gather(*(list_groups(client, broker.node_id) for broker in known))
+        except MirrorError as error:
+            if not error.transient or loop.time() > give_up_at_s:
+                raise
+            await asyncio.sleep(_RETRY_EVERY_S)
+        else:
+            return sorted({one.group for groups in listed for one in groups if one.protocol_type != _SHARE})
+
+
+async def all_positions(client: MirrorClient, *, without_groups: Collection[str] = ()) -> AllPositions:
+    """The positions of all groups; of each at a moment at which no transaction may still move it.
+
+    Raises:
+        AccessError, UnreachableError, ClusterError, ClusterBusyError: the groups cannot be listed.
+    """
+    names = [name for name in await group_names(client) if name not in without_groups]
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(group: str) -> Mapping[TopicPartition, GroupPosition] | MirrorError:
+        async with limit:
+            return await _stable_positions(client, group)
+
+    found = dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
+    return AllPositions(
+        {name: positions for name, positions in found.items() if not isinstance(positions, MirrorError)},
+        {name: error for name, error in found.items() if isinstance(error, MirrorError)},
+    )
+
+
+async def _stable_positions(client: MirrorClient, group: str) -> Mapping[TopicPartition, GroupPosition] | MirrorError:
+    loop = asyncio.get_running_loop()
+    give_up_at_s = loop.time() + _RETRY_FOR_S
+    while True:
+        try:
+            return await committed_positions(client, group)
+        except MirrorError as error:
+            if _UNSTABLE not in error.message or loop.time() > give_up_at_s:
+                return error
+        await asyncio.sleep(_RETRY_EVERY_S)
