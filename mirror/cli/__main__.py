@@ -86,7 +86,7 @@ def _interrupted(args: list[str], cli: CliContext, error: BaseException) -> int:
     """click turns both Ctrl-C and a «no» (or the end of input) at a question into Abort."""
     by_signal = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
     if by_signal:
-        again = f"`{shlex.join(['mirror', *args])}`"
+        again = f"`{shlex.join(['mirror', *cli.same_again(args)])}`"
         hint = f"the same command resumes it: {again}" if cli.command == "restore" else None
         return _report(cli, "InterruptedByUserError", "interrupted", hint, _EXIT_INTERRUPTED)
     return _report(cli, "RefusedError", "not confirmed; nothing was changed", None, _EXIT_REFUSED)

@@ -1,7 +1,7 @@
 """What every command gets from the options before it, and the options that commands share."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +18,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(slots=True, kw_only=True)
 class CliContext:
-    """The global options; commands take it by ``@pass_cli``."""
+    """The global options; commands take it by ``@pass_cli``. ``frozen`` has relative times as typed → written out."""
 
     config_path: Path | None = None
     as_json: bool = False
@@ -26,7 +26,17 @@ class CliContext:
     debug: bool = False
     command: str | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    frozen: dict[str, str] = field(default_factory=dict)
     _config: "Config | None" = field(default=None, repr=False)
+
+    def same_again(self, args: Iterable[str]) -> list[str]:
+        """The arguments, so that they mean the same later: relative times written out."""
+        words: list[str] = []
+        for arg in args:
+            option, equals, value = arg.partition("=")
+            whole = self.frozen.get(arg, arg)
+            words.append(f"{option}={self.frozen[value]}" if equals and value in self.frozen else whole)
+        return words
 
     def config(self) -> "Config":
         """The configuration, loaded at the first call. Raises ConfigError."""

@@ -86,7 +86,7 @@ def _write(path: Path, frozen: PlanFile) -> None:
 def _command(cli: CliContext, repository: str | None, output: Path | None) -> str:
     """The command that runs this plan."""
     if output is None:
-        given = sys.argv[1:]
+        given = cli.same_again(sys.argv[1:])
         at = given.index("plan") if "plan" in given else 0
         return shlex.join(["mirror", *given[:at], "restore", *given[at + 1 :]])
     words = ["mirror"]

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
+from mirror.cli.context import CliContext
 from mirror.cli.times import parse_moment
 from mirror.core.group_plan import GroupChoice
+from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
 from mirror.core.restore_selection import RestoreSelection
@@ -175,15 +177,23 @@ def _point(
             "or --to-offsets FILE",
         )
     now_ms = time.time_ns() // 1_000_000
-    since_ms = None if since is None else parse_moment(since, now_ms=now_ms)
+    since_ms = None if since is None else _moment(since, now_ms)
     text = at or until
     if text is None:
         offsets = {} if to_offsets is None else read_offsets(to_offsets)
         return RecoveryPoint(kind=PointKind.LATEST if latest else PointKind.OFFSETS, offsets=offsets, since_ms=since_ms)
-    time_ms = parse_moment(text, now_ms=now_ms)
+    time_ms = _moment(text, now_ms)
     if since_ms is not None and since_ms > time_ms:
         raise UsageError(f"--since is later than {given[0]}")
     return RecoveryPoint(kind=PointKind.AT if at else PointKind.UNTIL, time_ms=time_ms, since_ms=since_ms)
+
+
+def _moment(text: str, now_ms: int) -> int:
+    moment_ms = parse_moment(text, now_ms=now_ms)
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.ensure_object(CliContext).frozen[text] = format_moment(moment_ms)
+    return moment_ms
 
 
 def read_offsets(path: Path) -> dict[TopicPartition, int]:

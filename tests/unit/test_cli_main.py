@@ -212,6 +212,9 @@ def test_sigterm_ends_a_command_as_ctrl_c(install: Install, capsys: pytest.Captu
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+_MOMENT = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\dZ"
+
+
 def test_an_interrupted_restore_names_the_command_that_resumes_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -224,6 +227,9 @@ def test_an_interrupted_restore_names_the_command_that_resumes_it(
     assert main(["--config", str(config), "restore", "--target", "standby", "--latest", "--topic", "a*"]) == 130
     resumes = f"`mirror --config {config} restore --target standby --latest --topic 'a*'`"
     assert capsys.readouterr().err.lstrip() == f"error: interrupted\nhint: the same command resumes it: {resumes}\n"
+    assert main(["--config", str(config), "restore", "--target", "standby", "--at", "2h ago", "--since=1d ago"]) == 130
+    said = capsys.readouterr().err
+    assert re.search(rf"--at {_MOMENT} --since={_MOMENT}`", said), said
 
 
 def test_readme_has_the_exit_codes_of_the_program() -> None:
