@@ -26,6 +26,7 @@ from faust.transport.consumer import ensure_TP, ensure_TPset
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from mirror.core.group_log import OWN_COMMIT_METADATA
 from mirror.core.positions import TopicPartition
 from mirror.core.slices import FetchSlice
 from mirror.kafka.client import MirrorClient
@@ -146,7 +147,7 @@ class Thread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         assigned = consumer._subscription.assigned_partitions()
         wanted = {
-            KafkaTopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
+            KafkaTopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, OWN_COMMIT_METADATA)
             for tp, offset in offsets.items()
             if tp in assigned
         }

@@ -25,6 +25,7 @@ from mirror.errors import DamageError, UnsupportedFormatError
 
 __all__ = [
     "GROUP_LOG_TOPIC",
+    "OWN_COMMIT_METADATA",
     "CommitKey",
     "CommittedOffset",
     "GroupLogFold",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 GROUP_LOG_TOPIC: Final = "__consumer_offsets"
+OWN_COMMIT_METADATA: Final = "mirror worker"
+"""With every commit of a worker: so that a reader who does not know the names of mirrors knows their groups."""
 
 _SHORT = struct.Struct(">h")
 _INT = struct.Struct(">i")
@@ -285,7 +288,7 @@ class GroupPositions:
 
 
 def collect_positions(folds: Iterable[GroupLogFold], *, without_groups: Collection[str] = ()) -> GroupPositions:
-    """The positions of all groups but ``without_groups`` from the folds of all partitions.
+    """The positions of all groups but mirrors' and ``without_groups`` from the folds of all partitions.
 
     A group lives in one partition. Where partitions were added to the group log it may be in two: the younger record counts.
     """
@@ -310,5 +313,9 @@ def collect_positions(folds: Iterable[GroupLogFold], *, without_groups: Collecti
             problems.append((group, f"{where}: {error.message}"))
             continue
         groups.setdefault(group, {})[tp] = position
-    ordered = {name: dict(sorted(positions.items())) for name, positions in sorted(groups.items())}
+    ordered = {
+        name: dict(sorted(positions.items()))
+        for name, positions in sorted(groups.items())
+        if all(position.metadata != OWN_COMMIT_METADATA for position in positions.values())
+    }
     return GroupPositions(groups=ordered, problems=tuple(sorted(problems)))

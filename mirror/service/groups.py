@@ -85,7 +85,7 @@ def read_groups(
         at_ms: only commits up to this time, by the brokers' clock; None: all that are stored.
         next_offsets: only records before these offsets of the group log's partitions, and nothing of partitions that are not named;
             None: all.
-        without_groups: groups to leave out: the mirror's own.
+        without_groups: further groups to leave out; those of mirrors are never given.
         on_run: told ``(bytes read so far, bytes in all)``.
 
     Raises:

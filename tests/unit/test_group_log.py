@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from mirror.core.group_log import (
+    OWN_COMMIT_METADATA,
     CommitKey,
     CommittedOffset,
     GroupLogFold,
@@ -184,6 +185,15 @@ def test_a_group_in_two_partitions_stands_where_it_committed_last() -> None:
     old.add(100, T0_MS, a_commit_key("a"), a_commit_value(1))
     new.add(0, T0_MS + 1, a_commit_key("a"), a_commit_value(2))
     assert offsets(old, new) == offsets(new, old) == {"a": {ORDERS_0: 2}}
+
+
+def test_groups_of_mirrors_are_known_by_what_they_write_into_their_commits() -> None:
+    """Where the broker put such a commit into one batch with others', it was stored."""
+    fold = GroupLogFold()
+    fold.add(0, T0_MS, a_commit_key("m"), a_commit_value(1))
+    fold.add(1, T0_MS, a_commit_key("m", partition=1), a_commit_value(1, metadata=OWN_COMMIT_METADATA))
+    fold.add(2, T0_MS, a_commit_key("mirror worker"), a_commit_value(1))
+    assert offsets(fold) == {"mirror worker": {ORDERS_0: 1}}
 
 
 def test_a_record_without_a_key_is_damage() -> None:
