@@ -24,6 +24,7 @@ COMMANDS = {
     "verify": ("mirror.cli.verify_command", "Check coverage, checksums and CRCs of what is stored."),
     "plan": ("mirror.cli.plan_command", "Show what a restore would do; changes nothing."),
     "restore": ("mirror.cli.restore_command", "Load topics into a cluster."),
+    "prove": ("mirror.cli.prove_command", "Compare what a restore brought with the repository, record by record."),
     "repair": ("mirror.cli.repair_command", "Rebuild what can be rebuilt from the stored objects."),
     "config": ("mirror.cli.config_commands", "Check or show the configuration, or print a sample."),
 }

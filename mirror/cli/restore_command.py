@@ -24,7 +24,7 @@ from mirror.service.restore.run import Inventory, RestoreSession, read_inventory
 from mirror.service.wiring import connection_for
 from mirror.storage.repository import Repository
 
-__all__ = ["command", "open_session", "parse_rate"]
+__all__ = ["chosen_restore", "command", "open_session", "parse_rate"]
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)B?(?:/s)?")
 _UNITS = {"": 1, "k": 1000, "M": 1_000_000, "G": 1_000_000_000}
@@ -67,6 +67,25 @@ def command(
     repository and the target; neither the source nor workers are needed.
     """
     rate = parse_rate(limit_rate) if limit_rate else None
+    target, chosen, planned = chosen_restore(target, selection, plan_path)
+    consent = Consent(yes=yes, cluster_id=target_cluster_id)
+    if cli.config().cluster(target).role == "source" and not dry_run and not can_consent(consent):
+        raise RefusedError(
+            f"THIS IS THE SOURCE CLUSTER: {target} has the role source",
+            hint="if it is meant: --yes --target-cluster-id ID (`mirror plan` shows the id)",
+        )
+    opened = open_session(cli, repository or "", target)
+    return asyncio.run(_restore(cli, opened, target, chosen, rate, planned, consent, dry_run=dry_run))
+
+
+def chosen_restore(
+    target: str | None, selection: Callable[[], RestoreSelection], plan_path: Path | None
+) -> tuple[str, RestoreSelection, PlanFile | None]:
+    """Which target and what, by the options or by a plan file.
+
+    Raises:
+        UsageError: neither, both, or not a plan.
+    """
     planned = None
     if plan_path is not None:
         given = click.get_current_context().get_parameter_source
@@ -83,14 +102,7 @@ def command(
         chosen = selection()
     if target is None:
         raise UsageError("--target is needed: an alias of [clusters]", hint="`mirror config show` lists them")
-    consent = Consent(yes=yes, cluster_id=target_cluster_id)
-    if cli.config().cluster(target).role == "source" and not dry_run and not can_consent(consent):
-        raise RefusedError(
-            f"THIS IS THE SOURCE CLUSTER: {target} has the role source",
-            hint="if it is meant: --yes --target-cluster-id ID (`mirror plan` shows the id)",
-        )
-    opened = open_session(cli, repository or "", target)
-    return asyncio.run(_restore(cli, opened, target, chosen, rate, planned, consent, dry_run=dry_run))
+    return target, chosen, planned
 
 
 def _is_given(source: object) -> bool:

@@ -1,7 +1,10 @@
 """Whether a target partition holds exactly the repository's records: every one of them compared, none assumed."""
 
 import asyncio
+import hashlib
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from mirror.core.compression import unpack
 from mirror.core.coverage import PartitionCoverage
@@ -15,10 +18,33 @@ from mirror.service.reading import iterate_stored
 from mirror.service.verify_fetch import SourceReader
 from mirror.storage.repository import Repository
 
-__all__ = ["holds_the_same"]
+__all__ = ["PartitionProof", "compare_partition"]
+
+_COORDINATES = struct.Struct(">qq")
 
 
-async def holds_the_same(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionProof:
+    """A target partition beside the repository.
+
+    Attributes:
+        records: of the target that were compared and are equal.
+        digest: SHA-256 over all of them: of each its offset and time (8 bytes each, big-endian) and its key, value and headers in their
+            wire form. Of the repository's records it is the same if nothing differs.
+        difference: the first difference; empty where there is none.
+    """
+
+    records: int
+    digest: str
+    difference: str = ""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every record was compared and none differs."""
+        return not self.difference
+
+
+async def compare_partition(
     repository: Repository,
     coverage: PartitionCoverage,
     reader: SourceReader,
@@ -28,8 +54,8 @@ async def holds_the_same(
     *,
     times: TimeBounds = ALL_TIMES,
     keeps_offsets: bool = False,
-) -> bool:
-    """Compare time, key, value and headers of every record of the target with the repository's, in order.
+) -> PartitionProof:
+    """Compare time, key, value and headers of every record of the target with the repository's, in order, up to the first difference.
 
     Args:
         repository: what should be there.
@@ -47,14 +73,14 @@ async def holds_the_same(
     """
     comparison = _Comparison(_stored(repository, coverage, times), log.high_watermark, keeps_offsets)
     at = log.log_start_offset
-    while at < log.high_watermark:
+    while at < log.high_watermark and not comparison.difference:
         body, at_next = await reader.read(target, topic_id, at)
         if body is None:
-            return False
-        if not await asyncio.to_thread(comparison.agrees, body):
-            return False
-        at = at_next
-    return await asyncio.to_thread(comparison.is_complete)
+            comparison.difference = f"offset {at} is gone while it was compared"
+        else:
+            await asyncio.to_thread(comparison.add, body)
+            at = at_next
+    return await asyncio.to_thread(comparison.finish)
 
 
 def _stored(repository: Repository, coverage: PartitionCoverage, times: TimeBounds) -> Iterator[RawRecord]:
@@ -68,29 +94,42 @@ class _Comparison:
         self._stored = stored
         self._log_end = log_end
         self._keeps_offsets = keeps_offsets
+        self._records = 0
+        self._digest = hashlib.sha256()
+        self.difference = ""
 
-    def agrees(self, body: SliceBody) -> bool:
-        """Whether the next records of the target are the next ones of the repository."""
+    def add(self, body: SliceBody) -> None:
+        """Compare the next records of the target."""
         for part in body.parts:
             for batch in iterate_block(part, unpacked=False):
                 if batch.header.is_control:
-                    if self._keeps_offsets:
-                        continue
-                    return False
+                    if not self._keeps_offsets:
+                        self.difference = f"offset {batch.header.base_offset} is a transaction marker"
+                        return
+                    continue
                 for record in iterate_records(batch.header, unpack(batch.header.codec, batch.body)):
-                    if not self._is_next(record):
-                        return False
-        return True
+                    if record.offset >= self._log_end:
+                        return
+                    self._compare(record)
+                    if self.difference:
+                        return
 
-    def is_complete(self) -> bool:
-        """Whether the repository holds no more."""
-        return next(self._stored, None) is None
+    def finish(self) -> PartitionProof:
+        """The result, once the target holds no more."""
+        if not self.difference:
+            left = next(self._stored, None)
+            self.difference = "" if left is None else f"the repository's record of offset {left.offset} is not there"
+        return PartitionProof(records=self._records, digest=self._digest.hexdigest(), difference=self.difference)
 
-    def _is_next(self, record: RawRecord) -> bool:
+    def _compare(self, record: RawRecord) -> None:
         wanted = next(self._stored, None)
-        return (
-            wanted is not None
-            and record.offset < self._log_end
-            and (record.offset == wanted.offset or not self._keeps_offsets)
-            and (wanted.timestamp_ms, wanted.tail) == (record.timestamp_ms, record.tail)
-        )
+        if wanted is None:
+            self.difference = f"offset {record.offset} holds a record that the repository does not have there"
+        elif self._keeps_offsets and record.offset != wanted.offset:
+            self.difference = f"offset {record.offset} holds the record of offset {wanted.offset}"
+        elif (wanted.timestamp_ms, wanted.tail) != (record.timestamp_ms, record.tail):
+            self.difference = f"offset {record.offset} holds another record than the repository's {wanted.offset}"
+        else:
+            self._records += 1
+            self._digest.update(_COORDINATES.pack(record.offset, record.timestamp_ms))
+            self._digest.update(record.tail)

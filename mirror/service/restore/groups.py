@@ -26,7 +26,7 @@ from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.resume_exact import count_before
 from mirror.storage.repository import Repository
 
-__all__ = ["GroupResult", "add_groups", "put_groups", "refuse_active"]
+__all__ = ["GroupResult", "add_groups", "put_groups", "refuse_active", "wanted_positions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +108,10 @@ async def put_groups(repository: Repository, client: MirrorClient, plan: Restore
         UnreachableError, ClusterError: the target's logs cannot be asked for.
         DamageError: the repository cannot be read.
     """
-    targets = sorted({position.target for group in plan.groups for position in group.positions})
-    logs = await log_offsets(client, targets)
-    partitions = {
-        TopicPartition(topic.topic, partition.partition): partition
-        for topic in plan.topics
-        for partition in topic.partitions
-    }
+    positions = await wanted_positions(repository, client, plan)
     results: list[GroupResult] = []
     for group in plan.groups:
-        wanted = await asyncio.to_thread(_positions, repository, plan, group, partitions, logs)
+        wanted = positions[group.target_group]
         before: dict[TopicPartition, GroupPosition] = {}
         problem = ""
         try:
@@ -137,6 +131,28 @@ async def put_groups(repository: Repository, client: MirrorClient, plan: Restore
             )
         )
     return results
+
+
+async def wanted_positions(
+    repository: Repository, client: MirrorClient, plan: RestorePlan
+) -> dict[str, dict[TopicPartition, GroupPosition]]:
+    """Where each group of a plan must stand on the target, whose topics are restored: group there → partition → position.
+
+    Raises:
+        UnreachableError, ClusterError: the target's logs cannot be asked for.
+        DamageError: the repository cannot be read.
+    """
+    targets = sorted({position.target for group in plan.groups for position in group.positions})
+    logs = await log_offsets(client, targets)
+    partitions = {
+        TopicPartition(topic.topic, partition.partition): partition
+        for topic in plan.topics
+        for partition in topic.partitions
+    }
+    return {
+        group.target_group: await asyncio.to_thread(_positions, repository, plan, group, partitions, logs)
+        for group in plan.groups
+    }
 
 
 def _positions(

@@ -34,7 +34,7 @@ from mirror.kafka.log_ends import log_ends
 from mirror.kafka.wire.fetch import READ_UNCOMMITTED, FetchPartition, FetchRequest, fetch
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.service.reading import ClippedBatch, LoadedRun, ReadTask, load_task
-from mirror.service.restore.equality import holds_the_same
+from mirror.service.restore.equality import compare_partition
 from mirror.service.restore.rest import PartitionRest, Rests
 from mirror.service.restore.resume_exact import compare_exact, expected_log_start
 from mirror.service.verify_fetch import SourceReader
@@ -111,9 +111,10 @@ async def _is_equal(
             if log.high_watermark:
                 return False
             continue
-        if not await holds_the_same(
+        compared = await compare_partition(
             repository, coverage, reader, target, topic_id, log, times=times, keeps_offsets=exact
-        ):
+        )
+        if not compared.is_equal:
             return False
     return True
 

@@ -21,6 +21,7 @@ from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.execute import RestoreObserver, RestoreResult, execute
 from mirror.service.restore.fillers import choose_filler
 from mirror.service.restore.groups import add_groups, put_groups, refuse_active
+from mirror.service.restore.proof import RestoreProof, prove_restore
 from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest
 from mirror.service.restore.resume import compare_with_target
@@ -117,6 +118,27 @@ class RestoreSession:
             UnreachableError, AccessError, ClusterError, DamageError.
         """
         assert self._client is not None
+        plan, target = await self._draft(selection, now_ms=now_ms)
+        await refuse_active(Admin(self._connection, self._client), plan)
+        return await compare_with_target(self._repository, self._client, plan, target)
+
+    async def prove(
+        self, selection: RestoreSelection, *, now_ms: int, on_progress: Callable[[str, int], None]
+    ) -> tuple[RestorePlan, RestoreProof]:
+        """Compare everything that a restore of this would bring with what is on the target; changes nothing.
+
+        Raises:
+            As :meth:`plan`.
+        """
+        assert self._client is not None
+        plan, _ = await self._draft(selection, now_ms=now_ms)
+        admin = Admin(self._connection, self._client)
+        proof = await prove_restore(self._repository, self._client, admin, plan, on_progress=on_progress)
+        return plan, proof
+
+    async def _draft(self, selection: RestoreSelection, *, now_ms: int) -> tuple[RestorePlan, TargetCluster]:
+        """The plan by what the repository holds and which topics the target has."""
+        assert self._client is not None
         inventory = self._inventory
         inventory.require_readable(allow_missing=selection.allow_missing)
         chosen = choose_incarnations(selection, inventory.coverages, inventory.topics)
@@ -160,8 +182,7 @@ class RestoreSession:
             inventory.sealed_at_ms,
             now_ms=now_ms,
         )
-        await refuse_active(Admin(self._connection, self._client), plan)
-        return await compare_with_target(self._repository, self._client, plan, target)
+        return plan, target
 
     async def execute(
         self,

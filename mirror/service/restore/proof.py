@@ -1,0 +1,164 @@
+"""The proof of a restore: everything that the plan wanted is on the target, compared record by record, and nothing else."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mirror.core.positions import TopicPartition
+from mirror.core.recovery_point import OffsetMode
+from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan
+from mirror.errors import TopicNotFoundError
+from mirror.kafka.admin import Admin, non_default
+from mirror.kafka.client import MirrorClient
+from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
+from mirror.kafka.group_admin import committed_positions
+from mirror.service.restore.equality import PartitionProof, compare_partition
+from mirror.service.restore.groups import wanted_positions
+from mirror.service.restore.resume_exact import expected_log_start
+from mirror.service.verify_fetch import SourceReader
+from mirror.storage.repository import Repository
+
+__all__ = ["RestoreProof", "TopicProof", "prove_restore"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicProof:
+    """One topic: its partitions in order, and what else differs (partitions, settings)."""
+
+    topic: str
+    target_topic: str
+    partitions: tuple[PartitionProof, ...]
+    differences: tuple[str, ...]
+
+    @property
+    def records(self) -> int:
+        """Records that were compared and are equal."""
+        return sum(partition.records for partition in self.partitions)
+
+    @property
+    def found(self) -> list[str]:
+        """All differences, each naming its partition."""
+        named = [
+            f"{self.target_topic}-{number}: {partition.difference}"
+            for number, partition in enumerate(self.partitions)
+            if partition.difference
+        ]
+        return [*named, *(f"{self.target_topic}: {text}" for text in self.differences)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreProof:
+    """All topics, and the differences of groups."""
+
+    topics: tuple[TopicProof, ...]
+    groups: int
+    group_differences: tuple[str, ...]
+
+    @property
+    def differences(self) -> list[str]:
+        """Everything that is not as the plan wanted it."""
+        return [*(text for topic in self.topics for text in topic.found), *self.group_differences]
+
+
+async def prove_restore(
+    repository: Repository,
+    client: MirrorClient,
+    admin: Admin,
+    plan: RestorePlan,
+    *,
+    on_progress: Callable[[str, int], None],
+) -> RestoreProof:
+    """Compare all topics and groups of a plan with the target. Reads everything, changes nothing.
+
+    Args:
+        repository: what should be there.
+        client, admin: of the target.
+        plan: what was restored.
+        on_progress: told ``(target topic, records compared)`` for each partition.
+
+    Raises:
+        DamageError: the repository cannot be read.
+        AccessError, UnreachableError, ClusterError: the target cannot be read.
+    """
+    topics = [await _prove_topic(repository, client, admin, plan, topic, on_progress) for topic in plan.topics]
+    differences = await _group_differences(repository, client, plan)
+    return RestoreProof(topics=tuple(topics), groups=len(plan.groups), group_differences=tuple(differences))
+
+
+async def _prove_topic(
+    repository: Repository,
+    client: MirrorClient,
+    admin: Admin,
+    plan: RestorePlan,
+    topic: TopicPlan,
+    on_progress: Callable[[str, int], None],
+) -> TopicProof:
+    name = topic.target_topic
+    described = (await describe_cluster(client, [name])).topics.get(name)
+    if described is None:
+        return TopicProof(topic=topic.topic, target_topic=name, partitions=(), differences=("it is not there",))
+    differences: list[str] = []
+    if len(described.partitions) != len(topic.partitions):
+        differences.append(f"{len(described.partitions)} partitions instead of {len(topic.partitions)}")
+    there = non_default((await admin.topic_configs([name]))[name])
+    for key in sorted(there.keys() | topic.final_configs.keys()):
+        wanted, found = topic.final_configs.get(key, "the default"), there.get(key, "the default")
+        if wanted != found:
+            differences.append(f"{key} is {found} instead of {wanted}")
+    numbers = range(min(len(described.partitions), len(topic.partitions)))
+    logs = await log_offsets(client, [TopicPartition(name, number) for number in numbers])
+    reader = SourceReader(client)
+    partitions: list[PartitionProof] = []
+    for number in numbers:
+        target = TopicPartition(name, number)
+        proof = await _prove_partition(
+            repository, reader, plan, topic.partitions[number], target, described.topic_id, logs[target]
+        )
+        partitions.append(proof)
+        on_progress(name, proof.records)
+    return TopicProof(
+        topic=topic.topic, target_topic=name, partitions=tuple(partitions), differences=tuple(differences)
+    )
+
+
+async def _prove_partition(
+    repository: Repository,
+    reader: SourceReader,
+    plan: RestorePlan,
+    partition: PartitionPlan,
+    target: TopicPartition,
+    topic_id: str,
+    log: LogOffsets,
+) -> PartitionProof:
+    exact = plan.offsets is OffsetMode.EXACT
+    times = plan.point.bounds
+    if partition.coverage is None:
+        difference = f"it holds offsets up to {log.high_watermark}" if log.high_watermark else ""
+        return PartitionProof(records=0, digest="", difference=difference)
+    proof = await compare_partition(
+        repository, partition.coverage, reader, target, topic_id, log, times=times, keeps_offsets=exact
+    )
+    if proof.difference or not exact:
+        return proof
+    begin = await asyncio.to_thread(expected_log_start, repository, partition, times)
+    end = log.high_watermark if partition.log_end_offset is None else partition.log_end_offset
+    if (log.log_start_offset, log.high_watermark) == (begin, end):
+        return proof
+    difference = f"its log is [{log.log_start_offset}, {log.high_watermark}) instead of [{begin}, {end})"
+    return PartitionProof(records=proof.records, digest=proof.digest, difference=difference)
+
+
+async def _group_differences(repository: Repository, client: MirrorClient, plan: RestorePlan) -> list[str]:
+    differences: list[str] = []
+    try:
+        wanted = await wanted_positions(repository, client, plan)
+    except TopicNotFoundError as error:
+        return [error.message]
+    for group in plan.groups:
+        there = await committed_positions(client, group.target_group)
+        for tp, position in sorted(wanted[group.target_group].items()):
+            found = there.get(tp)
+            if found != position:
+                stands = "nowhere" if found is None else f"at {found.offset:,}"
+                differences.append(f"group {group.target_group} stands {stands} in {tp} instead of {position.offset:,}")
+    return differences
