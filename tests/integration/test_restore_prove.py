@@ -37,7 +37,8 @@ def _commit(bootstrap: str, group: str, topic: str, offset: int) -> None:
 def _set(bootstrap: str, topic: str, name: str, value: str) -> None:
     entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    AdminClient({"bootstrap.servers": bootstrap}).incremental_alter_configs([resource])[resource].result(20)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.incremental_alter_configs([resource])[resource].result(20)
 
 
 async def _differences(repository: Repository, bootstrap: str, selection: RestoreSelection) -> list[str]:
