@@ -71,7 +71,7 @@ async def compare_partition(
         DamageError: the repository cannot be read.
         AccessError, UnreachableError, ClusterError: the target cannot be read.
     """
-    comparison = _Comparison(_stored(repository, coverage, times), log.high_watermark, keeps_offsets)
+    comparison = _Comparison(_stored(repository, coverage, times), log, keeps_offsets)
     at = log.log_start_offset
     while at < log.high_watermark and not comparison.difference:
         body, at_next = await reader.read(target, topic_id, at)
@@ -90,9 +90,9 @@ def _stored(repository: Repository, coverage: PartitionCoverage, times: TimeBoun
 
 
 class _Comparison:
-    def __init__(self, stored: Iterator[RawRecord], log_end: int, keeps_offsets: bool) -> None:
+    def __init__(self, stored: Iterator[RawRecord], log: LogOffsets, keeps_offsets: bool) -> None:
         self._stored = stored
-        self._log_end = log_end
+        self._log = log
         self._keeps_offsets = keeps_offsets
         self._records = 0
         self._digest = hashlib.sha256()
@@ -108,7 +108,9 @@ class _Comparison:
                         return
                     continue
                 for record in iterate_records(batch.header, unpack(batch.header.codec, batch.body)):
-                    if record.offset >= self._log_end:
+                    if record.offset < self._log.log_start_offset:
+                        continue  # deleted, but its batch is still there
+                    if record.offset >= self._log.high_watermark:
                         return
                     self._compare(record)
                     if self.difference:
