@@ -49,6 +49,7 @@ _OPTIONS = [
         metavar="FILE",
         help='Up to these offsets, exclusive: JSON as {"orders": {"0": 1200, "1": 980}}.',
     ),
+    click.option("--snapshot", metavar="NAME", help="A named recovery point of `mirror snapshot`."),
     click.option(
         "--since",
         metavar="TIME",
@@ -127,6 +128,7 @@ def _selection(
     until: str | None,
     latest: bool,
     to_offsets: Path | None,
+    snapshot: str | None,
     since: str | None,
     offset_mode: str,
     max_fill_time: str,
@@ -149,7 +151,7 @@ def _selection(
         replication_factor=replication_factor,
         allow_missing=allow_missing,
         allow_short=allow_short,
-        point=_point(at=at, until=until, latest=latest, to_offsets=to_offsets, since=since),
+        point=_point(at=at, until=until, latest=latest, to_offsets=to_offsets, snapshot=snapshot, since=since),
         offsets=OffsetMode[offset_mode.upper()],
         max_fill_s=parse_duration_s("--max-fill-time", max_fill_time),
         groups=GroupChoice(
@@ -162,11 +164,23 @@ def _selection(
 
 
 def _point(
-    *, at: str | None, until: str | None, latest: bool, to_offsets: Path | None, since: str | None
+    *,
+    at: str | None,
+    until: str | None,
+    latest: bool,
+    to_offsets: Path | None,
+    snapshot: str | None,
+    since: str | None,
 ) -> RecoveryPoint:
     given = [
         name
-        for name, value in (("--at", at), ("--until", until), ("--latest", latest), ("--to-offsets", to_offsets))
+        for name, value in (
+            ("--at", at),
+            ("--until", until),
+            ("--latest", latest),
+            ("--to-offsets", to_offsets),
+            ("--snapshot", snapshot),
+        )
         if value
     ]
     if len(given) != 1:
@@ -174,10 +188,12 @@ def _point(
         raise UsageError(
             f"exactly one recovery point is needed, {said}",
             hint="--at TIME (the cluster as it stood then), --until TIME (records of that time or before), --latest (all that is stored) "
-            "or --to-offsets FILE",
+            "--to-offsets FILE or --snapshot NAME",
         )
     now_ms = time.time_ns() // 1_000_000
     since_ms = None if since is None else _moment(since, now_ms)
+    if snapshot is not None:
+        return RecoveryPoint(kind=PointKind.SNAPSHOT, snapshot=snapshot, since_ms=since_ms)
     text = at or until
     if text is None:
         offsets = {} if to_offsets is None else read_offsets(to_offsets)

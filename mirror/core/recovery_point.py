@@ -22,6 +22,7 @@ class PointKind(IntEnum):
     AT = 1
     UNTIL = 2
     OFFSETS = 3
+    SNAPSHOT = 4
 
 
 class OffsetMode(IntEnum):
@@ -61,9 +62,10 @@ class RecoveryPoint:
 
     Attributes:
         kind: how.
-        time_ms: of ``AT`` and ``UNTIL``.
+        time_ms: of ``AT`` and ``UNTIL``; of ``SNAPSHOT`` once it is resolved: when it was taken.
         offsets: of ``OFFSETS``: the offset after the last one that is wanted; partitions that are not named are not restored. A frozen
-            plan bounds ``UNTIL`` in the same way.
+            plan bounds ``UNTIL`` in the same way; ``SNAPSHOT`` has those of the snapshot once it is resolved.
+        snapshot: the name of ``SNAPSHOT``.
         since_ms: the other end: with ``AT`` what stood in the log then is left out, else records with an earlier timestamp.
     """
 
@@ -71,6 +73,7 @@ class RecoveryPoint:
     time_ms: int | None = None
     offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
     since_ms: int | None = None
+    snapshot: str = ""
 
     @property
     def bounds(self) -> TimeBounds:
@@ -87,6 +90,8 @@ class RecoveryPoint:
             return f"--latest{since}"
         if self.kind is PointKind.OFFSETS:
             return f"--to-offsets FILE{since}"
+        if self.kind is PointKind.SNAPSHOT:
+            return f"--snapshot {self.snapshot}{since}"
         return f"--{self.kind.name.lower()} {format_moment(self.time_ms or 0)}{since}"
 
 

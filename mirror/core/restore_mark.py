@@ -60,5 +60,8 @@ class RestoreMark(NamedTuple):
     def option(self) -> str:
         """The options that were given, as far as the mark tells."""
         time = f" {format_moment(self.time_ms)}" if self.kind in (PointKind.AT, PointKind.UNTIL) else ""
-        named = {PointKind.OFFSETS: "--to-offsets FILE"}.get(self.kind, f"--{self.kind.name.lower()}{time}")
+        taken = f"--snapshot (of {format_moment(self.time_ms)})"
+        named = {PointKind.OFFSETS: "--to-offsets FILE", PointKind.SNAPSHOT: taken}.get(
+            self.kind, f"--{self.kind.name.lower()}{time}"
+        )
         return f"{named} --offsets {self.mode.name.lower()}"

@@ -99,7 +99,7 @@ def find_cuts(
             f"{format_moment(point.time_ms)} is in the future",
             hint=f"the newest moment that is stored is {format_moment(newest_ms)}",
         )
-    if point.kind is PointKind.OFFSETS:
+    if point.kind in (PointKind.OFFSETS, PointKind.SNAPSHOT):
         return _at_offsets(point, chosen, mine)
     if point.kind is not PointKind.AT:
         _refuse_too_early(point, mine)
@@ -123,11 +123,13 @@ def find_cuts(
 def _at_offsets(point: RecoveryPoint, chosen: Mapping[str, str], mine: Mapping[PartitionId, PartitionCoverage]) -> Cuts:
     cuts: dict[PartitionId, PartitionCut] = {}
     for (topic, partition), wanted in sorted(point.offsets.items()):
+        if point.kind is PointKind.SNAPSHOT and topic not in chosen:
+            continue
         pid = PartitionId(chosen.get(topic, ""), partition)
         coverage = mine.get(pid)
         if coverage is None:
             raise NoMatchError(
-                f"{TopicPartition(topic, partition)} has an offset in the file, but nothing of it is selected and stored",
+                f"{TopicPartition(topic, partition)} is named by the recovery point, but nothing of it is selected and stored",
                 hint="`mirror inspect` lists what the repository holds",
             )
         cuts[pid] = PartitionCut(
@@ -137,7 +139,9 @@ def _at_offsets(point: RecoveryPoint, chosen: Mapping[str, str], mine: Mapping[P
         )
     named = {pid.topic_id for pid in cuts}
     left_out = [
-        f"{topic}: the file names no offset of it" for topic, topic_id in chosen.items() if topic_id not in named
+        f"{topic}: the recovery point names no offset of it"
+        for topic, topic_id in chosen.items()
+        if topic_id not in named
     ]
     return Cuts({t: topic_id for t, topic_id in chosen.items() if topic_id in named}, cuts, left_out)
 

@@ -24,6 +24,7 @@ from mirror.kafka.group_admin import GroupPosition, active_members, commit_posit
 from mirror.service.groups import choose_group_log, read_groups
 from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.resume_exact import count_before
+from mirror.service.snapshots import snapshot_point
 from mirror.storage.repository import Repository
 
 __all__ = ["GroupResult", "add_groups", "put_groups", "refuse_active", "wanted_positions"]
@@ -58,6 +59,9 @@ def add_groups(
     choice, point = selection.groups, selection.point
     if not choice.is_wanted:
         return plan
+    if point.kind is PointKind.SNAPSHOT:
+        groups, notes = plan_groups(snapshot_point(repository, point.snapshot).groups, plan.topics, choice=choice)
+        return replace(plan, groups=groups, group_notes=notes)
     at_ms = point.time_ms
     group_log = choose_group_log(coverages, at_ms)
     if not group_log:

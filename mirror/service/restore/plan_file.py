@@ -45,6 +45,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     target_cluster_id: str
     kind: str
+    snapshot: str
     time_ms: int | None
     since_ms: int | None
     offsets: dict[str, dict[str, int]]
@@ -76,7 +77,11 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
             allow_missing=self.allow_missing,
             allow_short=self.allow_short,
             point=RecoveryPoint(
-                kind=PointKind[self.kind.upper()], time_ms=self.time_ms, offsets=offsets, since_ms=self.since_ms
+                kind=PointKind[self.kind.upper()],
+                time_ms=self.time_ms,
+                offsets=offsets,
+                since_ms=self.since_ms,
+                snapshot=self.snapshot,
             ),
             offsets=OffsetMode[self.offset_mode.upper()],
             max_fill_s=self.max_fill_s,
@@ -110,7 +115,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
 def freeze(selection: RestoreSelection, plan: RestorePlan, repository_id: str) -> PlanFile:
     """The file of a plan."""
     point = selection.point
-    if point.kind is not PointKind.AT:
+    if point.kind not in (PointKind.AT, PointKind.SNAPSHOT):
         # What comes later into the repository is not part of the plan.
         ends = {
             TopicPartition(topic.topic, p.partition): p.cut.next_offset
@@ -130,6 +135,7 @@ def freeze(selection: RestoreSelection, plan: RestorePlan, repository_id: str) -
         target=plan.target_alias,
         target_cluster_id=plan.target_cluster_id,
         kind=point.kind.name.lower(),
+        snapshot=point.snapshot,
         time_ms=point.time_ms,
         since_ms=point.since_ms,
         offsets=offsets,

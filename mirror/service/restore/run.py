@@ -12,7 +12,8 @@ from mirror.core.restore_plan import RestorePlan, TargetCluster, TopicState
 from mirror.core.restore_planning import plan_restore
 from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.segment.index import TopicObject
-from mirror.errors import DamageError, PartialError
+from mirror.core.topic_filter import TopicFilter
+from mirror.errors import DamageError, NoMatchError, PartialError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.connection import ClusterConnection
@@ -26,6 +27,7 @@ from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest
 from mirror.service.restore.resume import compare_with_target
 from mirror.service.restore.target import examine_target
+from mirror.service.snapshots import snapshot_point
 from mirror.storage.repository import Repository
 
 __all__ = ["Inventory", "RestoreSession", "read_inventory"]
@@ -139,6 +141,8 @@ class RestoreSession:
     async def _draft(self, selection: RestoreSelection, *, now_ms: int) -> tuple[RestorePlan, TargetCluster]:
         """The plan by what the repository holds and which topics the target has."""
         assert self._client is not None
+        if selection.point.kind is PointKind.SNAPSHOT:
+            selection = await asyncio.to_thread(_resolve_snapshot, self._repository, selection)
         inventory = self._inventory
         inventory.require_readable(allow_missing=selection.allow_missing)
         chosen = choose_incarnations(selection, inventory.coverages, inventory.topics)
@@ -153,7 +157,7 @@ class RestoreSession:
             now_ms=now_ms,
         )
         topics = inventory.topics
-        if selection.point.kind is PointKind.AT:
+        if selection.point.kind in (PointKind.AT, PointKind.SNAPSHOT):
             topics = await asyncio.to_thread(self._repository.list_topics, as_of_ms=selection.point.time_ms)
         self._target = target = await examine_target(
             self._client,
@@ -225,6 +229,23 @@ class RestoreSession:
                 hint="the same command puts them there; --no-groups leaves them",
             )
         return replace(result, groups=tuple(groups))
+
+
+def _resolve_snapshot(repository: Repository, selection: RestoreSelection) -> RestoreSelection:
+    """The selection with the topics, incarnations and offsets of its snapshot."""
+    found = snapshot_point(repository, selection.point.snapshot)
+    names = selection.topics.select(found.topic_ids)
+    if not names:
+        raise NoMatchError(
+            f"snapshot {selection.point.snapshot} has none of the selected topics",
+            hint=f"`mirror snapshot show {selection.point.snapshot}` lists what it has",
+        )
+    return replace(
+        selection,
+        topics=TopicFilter(include=tuple(names)),
+        incarnations={**{name: found.topic_ids[name] for name in names}, **selection.incarnations},
+        point=replace(selection.point, offsets=found.offsets, time_ms=found.snapshot.taken_at_ms),
+    )
 
 
 def _begun(plan: RestorePlan) -> list[TopicPartition]:
