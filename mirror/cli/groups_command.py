@@ -10,7 +10,7 @@ from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, human_count, print_line, print_table, utc
 from mirror.cli.times import parse_moment
-from mirror.config.nearest import did_you_mean
+from mirror.config.nearest import nearest
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.group_log import CommittedOffset
 from mirror.core.keys import ROLLUP_PREFIX
@@ -82,7 +82,7 @@ def show_group(cli: CliContext, group: str, at_text: str | None, alias: str) -> 
     concerns_it = [problem for problem in view.problems if problem.group == group]
     if group not in view.groups and not concerns_it:
         raise NoMatchError(
-            f"no consumer group {group!r} had committed {_when(view)}{did_you_mean(group, list(view.groups))}",
+            f"consumer group {group!r} has no position {_when(view)}{_similar(group, view)}",
             hint="`mirror groups list` lists those that had; one that was deleted is there with an earlier --at",
         )
     positions = view.groups.get(group, {})
@@ -131,6 +131,11 @@ def _note_damage(key: str, error: Exception) -> None:
         print_line(f"cannot be read, so left out here: {error}", color="red", err=True)
 
 
+def _similar(group: str, view: GroupView) -> str:
+    close = nearest(group, view.groups)
+    return f"; did you mean {close}?" if close else ""
+
+
 def _when(view: GroupView) -> str:
     if view.at_ms is not None:
         return f"at {format_moment(view.at_ms)}"
@@ -149,7 +154,7 @@ def _row(tp: TopicPartition, position: CommittedOffset, coverages: _Coverages) -
         _stored_to(tp, position, coverages),
         utc(position.commit_timestamp_ms, with_ms=True),
         position.leader_epoch if position.leader_epoch >= 0 else "–",
-        position.metadata,
+        position.metadata.removesuffix("\0"),  # librdkafka's clients commit the end of their string too
     )
 
 

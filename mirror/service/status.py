@@ -114,8 +114,12 @@ class StatusObserver:
         totals = self._stored.totals(now_ms, flush_ms)
         left_out = {} if view is None else {t: d.rule for t, d in view.left_out.items() if self._is_wanted(t)}
         uncovered = [t for t in left_out if not t.startswith("__") and t not in self._own_topics]
+        asked_by_name = any(pattern.startswith("__") for pattern in self._topics)
+        judged += judged_groups if asked_by_name else []
         found = verdict(
-            judged + [p for p in judged_others if p.state == "missing"] + not_to_be_ignored(judged_groups),
+            judged
+            + [p for p in judged_others if p.state == "missing"]
+            + ([] if asked_by_name else not_to_be_ignored(judged_groups)),
             now_ms=now_ms,
             uncovered_topic_count=len(uncovered),
             unreachable=unreachable,

@@ -229,6 +229,10 @@ def test_an_idle_cluster_writes_nothing_and_is_safe(lab: WorkerLab, capsys: pyte
         assert (report["groups"]["is_captured"], report["groups"]["group_count"]) == (True, 1)
         assert report["groups"]["captured_to_ms"] == report["at_ms"]
         assert {p["facts"]["topic"] for p in report["partitions"]} == {"orders"}
+        by_name = ["status", "--topic", GROUP_LOG_TOPIC, "--json"]
+        assert main(["--config", str(workers[0].config_path), *by_name]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["verdict"], report["partition_count"]) == ("SAFE", log_partitions(lab))
         assert main(["--config", str(workers[0].config_path), "verify", "--against-source", "--json"]) == 0
         notes = json.loads(capsys.readouterr().out)["notes"]
         assert [note for note in notes if note["topic"] == GROUP_LOG_TOPIC] == []
