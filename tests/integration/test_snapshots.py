@@ -14,11 +14,9 @@ from mirror.cli.__main__ import main
 from mirror.core.group_plan import GroupChoice
 from mirror.core.positions import TopicPartition as Tp
 from mirror.core.recovery_point import PointKind, RecoveryPoint
-from mirror.kafka.connection import ClusterConnection
-from mirror.service.restore.run import RestoreSession, read_inventory
 from mirror.service.snapshots import snapshot_point
 from tests.fault.worker_lab import WorkerLab
-from tests.restoring import selection_of
+from tests.restoring import consume_all, restore, selection_of
 from tests.servers.kafka import KafkaCluster
 from tests.servers.minio import MinioServer
 
@@ -95,19 +93,16 @@ def test_a_snapshot_outlives_what_comes_after_it(lab: WorkerLab, capsys: pytest.
     assert 0 <= point.snapshot.skew_ms < 30_000
     assert all(g.group != lab.id for g in point.snapshot.groups)
 
-    async def plan() -> Any:
-        selection = selection_of(
-            topic,
-            prefix="snap-r-",
-            point=RecoveryPoint(kind=PointKind.OFFSETS, offsets=point.offsets),
-            groups=GroupChoice(is_wanted=False),
-        )
-        connection = ClusterConnection(bootstrap_servers=(lab.kafka.bootstrap,))
-        async with RestoreSession(repository, read_inventory(repository), connection, alias="target") as session:
-            return (await session.plan(selection, now_ms=time.time_ns() // 1_000_000))[0]
-
-    (planned,) = asyncio.run(plan()).topics
-    assert [(one.partition, one.records) for one in planned.partitions] == [(0, 50), (1, 50)]
+    to_snapshot = selection_of(
+        topic,
+        prefix="snap-r-",
+        point=RecoveryPoint(kind=PointKind.SNAPSHOT, snapshot=made["snapshot"]),
+        groups=GroupChoice(globs=(group,), renames={group: f"{group}-r"}),
+    )
+    plan, result = asyncio.run(restore(repository, lab.kafka.bootstrap, to_snapshot))
+    assert [(one.partition, one.records) for one in plan.topics[0].partitions] == [(0, 50), (1, 50)]
+    assert len(consume_all(lab.kafka.bootstrap, f"snap-r-{topic}")) == result.loaded_records == 100
+    assert sorted(position.offset for position in result.groups[0].positions.values()) == [30, 31]
 
 
 def test_short_without_a_worker(lab: WorkerLab, capsys: pytest.CaptureFixture[str]) -> None:
