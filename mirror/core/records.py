@@ -28,7 +28,16 @@ from mirror.core.record_batch import (
 )
 from mirror.errors import BatchDamageError
 
-__all__ = ["RawRecord", "Record", "decode_record", "encode_batch", "iterate_records", "write_varint"]
+__all__ = [
+    "RawRecord",
+    "Record",
+    "decode_record",
+    "encode_batch",
+    "encode_head",
+    "encode_header",
+    "iterate_records",
+    "write_varint",
+]
 
 _LEADER_EPOCH_NONE = -1
 
@@ -137,37 +146,69 @@ def encode_batch(records: Sequence[RawRecord], *, codec: int = 0, base_offset: i
     base_timestamp = records[0].timestamp_ms
     body = bytearray()
     for delta, record in enumerate(records):
-        if not -(2**63) <= record.timestamp_ms - base_timestamp < 2**63:
-            raise BatchDamageError(
-                f"record at offset {record.offset} has the impossible timestamp {record.timestamp_ms}"
-            )
-        head = bytes((record.attributes,)) + write_varint(record.timestamp_ms - base_timestamp) + write_varint(delta)
-        body += write_varint(len(head) + len(record.tail))
-        body += head
+        body += encode_head(record, base_timestamp, delta)
         body += record.tail
     packed = pack(codec, bytes(body))
-    fields = (
-        records[0].offset if base_offset is None else base_offset,
-        HEADER_BYTES - LENGTH_OVERHEAD_BYTES + len(packed),
-        _LEADER_EPOCH_NONE,
-        MAGIC,
-        0,
-        codec & CODEC_MASK,
-        len(records) - 1,
-        base_timestamp,
-        max(record.timestamp_ms for record in records),
-        -1,
-        -1,
-        -1,
-        len(records),
+    batch = bytearray(
+        encode_header(
+            base_offset=records[0].offset if base_offset is None else base_offset,
+            body_bytes=len(packed),
+            codec=codec,
+            record_count=len(records),
+            base_timestamp_ms=base_timestamp,
+            max_timestamp_ms=max(record.timestamp_ms for record in records),
+        )
     )
-    try:
-        batch = bytearray(HEADER.pack(*fields))
-    except struct.error as error:
-        raise BatchDamageError(f"records from offset {records[0].offset} do not fit a batch header: {error}") from error
     batch += packed
     struct.pack_into(">I", batch, CRC_POSITION, crc32c.crc32c(memoryview(batch)[ATTRIBUTES_POSITION:]))
     return bytes(batch)
+
+
+def encode_head(record: RawRecord, base_timestamp_ms: int, offset_delta: int) -> bytes:
+    """What stands before the tail of a record in a batch.
+
+    Raises:
+        BatchDamageError: its timestamp is none (a record of a damaged batch).
+    """
+    time_delta = record.timestamp_ms - base_timestamp_ms
+    if not -(2**63) <= time_delta < 2**63:
+        raise BatchDamageError(f"record at offset {record.offset} has the impossible timestamp {record.timestamp_ms}")
+    head = bytes((record.attributes,)) + write_varint(time_delta) + write_varint(offset_delta)
+    return write_varint(len(head) + len(record.tail)) + head
+
+
+def encode_header(
+    *,
+    base_offset: int,
+    body_bytes: int,
+    codec: int,
+    record_count: int,
+    base_timestamp_ms: int,
+    max_timestamp_ms: int,
+) -> bytes:
+    """The header of a CreateTime batch without holes; its producer fields are unset (-1), its CRC is 0.
+
+    Raises:
+        BatchDamageError: a timestamp or offset is none.
+    """
+    try:
+        return HEADER.pack(
+            base_offset,
+            HEADER_BYTES - LENGTH_OVERHEAD_BYTES + body_bytes,
+            _LEADER_EPOCH_NONE,
+            MAGIC,
+            0,
+            codec & CODEC_MASK,
+            record_count - 1,
+            base_timestamp_ms,
+            max_timestamp_ms,
+            -1,
+            -1,
+            -1,
+            record_count,
+        )
+    except struct.error as error:
+        raise BatchDamageError(f"records from offset {base_offset} do not fit a batch header: {error}") from error
 
 
 def write_varint(value: int) -> bytes:

@@ -15,18 +15,18 @@ Control batches are never produced. Nothing here looks at a record unless its ba
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import groupby, islice
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mirror.core.compression import pack, unpack
+from mirror.core.compression import unpack
+from mirror.core.merging import MERGE_TARGET_BYTES, Merger
+from mirror.core.producible import ProducibleBatch, packed_batch
 from mirror.core.record_batch import (
     CODEC_MASK,
     CONTROL_BIT,
-    HEADER,
     HEADER_BYTES,
-    LENGTH_OVERHEAD_BYTES,
-    LOG_APPEND_TIME_BIT,
     TRANSACTIONAL_BIT,
     BatchColumns,
     BatchHeader,
@@ -36,26 +36,17 @@ from mirror.core.record_batch import (
 from mirror.core.records import RawRecord, encode_batch, iterate_records
 from mirror.core.recovery_point import ALL_TIMES, TimeBounds
 from mirror.core.segment.blocks import StoredBatch, iterate_block
+from mirror.core.tiny_batches import TINY_BYTES, TINY_RECORDS, FetchedRun, TinyRun, UnpackedRun
+from mirror.core.tiny_records import read_records
+from mirror.core.varint_columns import Int64s
 
 __all__ = ["MERGE_TARGET_BYTES", "BatchMaker", "ProducibleBatch"]
 
-MERGE_TARGET_BYTES = 128 << 10
-TINY_RECORDS = 8
-TINY_BYTES = 8 << 10
-_KNOWN_ATTRIBUTES = CODEC_MASK | LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT | CONTROL_BIT
 _AS_STORED_ATTRIBUTES = CODEC_MASK | TRANSACTIONAL_BIT
+_FEW_BATCHES = 8  # are merged faster one by one
+_MANY_BATCHES = 2048  # tiny ones, read at once
 
-
-class ProducibleBatch(NamedTuple):
-    """A whole batch for the producer, and how many records it holds; ``is_stored`` if its bytes are those that were stored.
-
-    ``base_offset`` is the source offset of its first record (the base offset in ``data`` itself says nothing).
-    """
-
-    data: bytes | memoryview
-    record_count: int
-    is_stored: bool
-    base_offset: int
+Mask = NDArray[np.bool_]
 
 
 class BatchMaker:
@@ -80,10 +71,7 @@ class BatchMaker:
         self._limit_bytes = limit_bytes
         self._keep_offsets = keep_offsets
         self._times = times
-        self._merging: list[RawRecord] = []
-        self._merging_bytes = 0
-        self._codec_bytes = [0] * (CODEC_MASK + 1)
-        self._only: memoryview | None = None  # the one tiny batch that is waiting, as stored
+        self._merger = Merger(keep_offsets=keep_offsets)
 
     def add(
         self, content: memoryview, *, unpacked: bool, start_offset: int, next_offset: int
@@ -94,38 +82,88 @@ class BatchMaker:
             BatchDamageError: the content is not whole batches, or a body that must be opened is not what its codec says.
         """
         if unpacked:
-            for batch in iterate_block(content, unpacked=True):
-                yield from self._one(batch, start_offset, next_offset)
+            for is_tiny, batches in groupby(
+                iterate_block(content, unpacked=True), key=lambda one: _is_tiny(one.header)
+            ):
+                while is_tiny and (run := list(islice(batches, _MANY_BATCHES))):
+                    yield from self._run(UnpackedRun(run), start_offset, next_offset)
+                for batch in batches:
+                    yield from self._one(batch, start_offset, next_offset)
             return
         columns = scan_batches(content, check_crc=False, allow_partial=False)
         plain, tiny = _sort_out(columns, start_offset, next_offset, self._times)
+        for first, following, together in _stretches(tiny):
+            part = _part(columns, first, following)
+            if together:
+                yield from self._run(FetchedRun(content, part), start_offset, next_offset)
+            else:
+                as_stored = plain[first:following] & ~tiny[first:following]
+                yield from self._each(content, part, as_stored, start_offset, next_offset)
+
+    def finish(self) -> Iterator[ProducibleBatch]:
+        """What is still waiting to be merged."""
+        return self._merger.finish()
+
+    def _each(
+        self, content: memoryview, columns: BatchColumns, as_stored: Mask, start_offset: int, next_offset: int
+    ) -> Iterator[ProducibleBatch]:
         sizes = columns.batch_bytes.tolist()
-        counts = columns.column("record_count").tolist()
-        bases = columns.column("base_offset").tolist()
-        rows = zip(columns.position.tolist(), sizes, counts, bases, plain.tolist(), tiny.tolist(), strict=True)
-        for index, (position, size, record_count, base_offset, is_plain, is_tiny) in enumerate(rows):
+        counts = columns.headers["record_count"].tolist()
+        bases = columns.headers["base_offset"].tolist()
+        rows = zip(columns.position.tolist(), sizes, counts, bases, as_stored.tolist(), strict=True)
+        for index, (position, size, record_count, base_offset, may_stay) in enumerate(rows):
             whole = content[position : position + size]
-            if is_plain and not is_tiny and not self._skip_records:
-                yield from self.finish()
+            if may_stay and not self._skip_records:
+                yield from self._merger.finish()
                 yield ProducibleBatch(whole, record_count, True, base_offset)
             else:
                 header = BatchHeader._make(columns.headers[index].item())
                 yield from self._one(StoredBatch(header, whole[HEADER_BYTES:], False, whole), start_offset, next_offset)
 
-    def finish(self) -> Iterator[ProducibleBatch]:
-        """What is still waiting to be merged."""
-        if not self._merging:
-            return
-        base_offset = self._merging[0].offset
-        if self._only is not None:
-            yield ProducibleBatch(self._only, len(self._merging), True, base_offset)
+    def _run(self, run: TinyRun, start_offset: int, next_offset: int) -> Iterator[ProducibleBatch]:
+        """What `_one` makes of tiny batches; it is asked where something is odd."""
+        together = len(run) >= _FEW_BATCHES and self._merger.takes_columns
+        made = self._merged(run, start_offset, next_offset) if together else None
+        if made is not None:
+            yield from made
         else:
-            codec = max(range(len(self._codec_bytes)), key=self._codec_bytes.__getitem__)
-            yield ProducibleBatch(_encode(self._merging, codec), len(self._merging), False, base_offset)
-        self._merging = []
-        self._merging_bytes = 0
-        self._codec_bytes = [0] * (CODEC_MASK + 1)
-        self._only = None
+            for row in range(len(run)):
+                yield from self._one(run.batch(row), start_offset, next_offset)
+
+    def _merged(self, run: TinyRun, start_offset: int, next_offset: int) -> Iterator[ProducibleBatch] | None:
+        """As `_one` goes, step by step, on columns; None where something is odd."""
+        headers = run.headers()
+        last_offset = headers.base_offset + headers.last_offset_delta
+        is_meant = (headers.attributes & CONTROL_BIT == 0) & (headers.record_count > 0)
+        is_meant &= (last_offset >= start_offset) & (headers.base_offset < next_offset)
+        if self._times.since_ms is not None:
+            is_meant &= headers.max_timestamp >= self._times.since_ms
+        rows = np.flatnonzero(is_meant)
+        if not len(rows):
+            return iter(())
+        if len(rows) < len(run):
+            headers, last_offset = headers.select(rows), last_offset[rows]
+        bodies = run.bodies(rows)
+        records = read_records(headers, *bodies) if bodies is not None else None
+        if records is None:
+            return None
+        keep = (records.offset >= start_offset) & (records.offset < next_offset)
+        if self._times != ALL_TIMES:
+            is_whole = (headers.base_offset >= start_offset) & (last_offset < next_offset)
+            is_whole &= _keeps_all(self._times, headers.max_timestamp)
+            keep &= is_whole[records.row] | _keeps(self._times, records.timestamp_ms)
+        if self._skip_records:
+            skipped = np.flatnonzero(keep)[: self._skip_records]
+            keep[skipped] = False
+            self._skip_records -= len(skipped)
+        if not keep.all():
+            records = records.select(keep)
+        is_plain = headers.attributes & ~_AS_STORED_ATTRIBUTES == 0
+        is_plain &= headers.last_offset_delta + 1 == headers.record_count
+        is_plain &= np.bincount(records.row, minlength=len(rows)) == headers.record_count
+        return self._merger.add_columns(
+            records, headers.attributes & CODEC_MASK, is_plain, lambda row: run.whole(int(rows[row]))
+        )
 
     def _one(self, batch: StoredBatch, start_offset: int, next_offset: int) -> Iterator[ProducibleBatch]:
         header = batch.header
@@ -141,9 +179,9 @@ class BatchMaker:
             self._skip_records -= header.record_count
             return
         may_be_plain = not (header.has_holes or header.attributes & ~_AS_STORED_ATTRIBUTES)
-        is_tiny = header.record_count <= TINY_RECORDS and header.batch_bytes <= TINY_BYTES
+        is_tiny = _is_tiny(header)
         if is_whole and may_be_plain and not is_tiny and not self._skip_records:
-            yield from self.finish()
+            yield from self._merger.finish()
             yield _as_stored(batch)
             return
         records = [record for record in _open(batch) if start_offset <= record.offset < next_offset]
@@ -157,34 +195,19 @@ class BatchMaker:
             return
         is_plain = may_be_plain and len(records) == header.record_count
         if is_plain and not is_tiny:
-            yield from self.finish()
+            yield from self._merger.finish()
             yield _as_stored(batch)
             return
         for part in _without_holes(records) if self._keep_offsets else (records,):
             if is_tiny:
-                yield from self._merge(header, part, batch.whole if is_plain else None)
+                yield from self._merger.add(header.codec, part, batch.whole if is_plain else None)
             else:
-                yield from self.finish()
+                yield from self._merger.finish()
                 for piece in _parts(part, self._limit_bytes):
                     yield ProducibleBatch(_encode(piece, header.codec), len(piece), False, piece[0].offset)
 
-    def _merge(
-        self, header: BatchHeader, records: list[RawRecord], whole: memoryview | None
-    ) -> Iterator[ProducibleBatch]:
-        if self._keep_offsets and self._merging and records[0].offset != self._merging[-1].offset + 1:
-            yield from self.finish()
-        self._only = whole if not self._merging else None
-        self._merging += records
-        size_bytes = sum(len(record.tail) + 8 for record in records)
-        self._merging_bytes += size_bytes
-        self._codec_bytes[header.codec] += size_bytes
-        if self._merging_bytes >= MERGE_TARGET_BYTES:
-            yield from self.finish()
 
-
-def _sort_out(
-    columns: BatchColumns, start_offset: int, next_offset: int, times: TimeBounds
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+def _sort_out(columns: BatchColumns, start_offset: int, next_offset: int, times: TimeBounds) -> tuple[Mask, Mask]:
     """Masks: which batches may go as they are, and which are tiny."""
     record_count = columns.column("record_count")
     plain = (
@@ -194,12 +217,48 @@ def _sort_out(
         & (columns.column("base_offset") >= start_offset)
         & (columns.next_offset <= next_offset)
     )
-    if times.since_ms is not None:
-        plain &= False  # the header does not tell the smallest timestamp
-    if times.until_ms is not None:
-        plain &= columns.column("max_timestamp") <= times.until_ms
+    if times != ALL_TIMES:
+        plain &= _keeps_all(times, columns.column("max_timestamp"))
     tiny = (record_count <= TINY_RECORDS) & (columns.batch_bytes <= TINY_BYTES)
     return plain, tiny
+
+
+def _is_tiny(header: BatchHeader) -> bool:
+    return header.record_count <= TINY_RECORDS and header.batch_bytes <= TINY_BYTES
+
+
+def _keeps(times: TimeBounds, timestamp_ms: Int64s) -> Mask:
+    keep = np.ones(len(timestamp_ms), dtype=np.bool_)
+    if times.since_ms is not None:
+        keep &= timestamp_ms >= times.since_ms
+    if times.until_ms is not None:
+        keep &= timestamp_ms <= times.until_ms
+    return keep
+
+
+def _keeps_all(times: TimeBounds, max_timestamp_ms: Int64s) -> Mask:
+    if times.since_ms is not None:  # the header does not tell the smallest timestamp
+        return np.zeros(len(max_timestamp_ms), dtype=np.bool_)
+    return _keeps(times, max_timestamp_ms)
+
+
+def _stretches(tiny: Mask) -> Iterator[tuple[int, int, bool]]:
+    """First batch, batch after the last, and whether they are tiny ones to be read together; every batch is in one stretch."""
+    edges = np.flatnonzero(np.diff(tiny, prepend=False, append=False)).tolist()
+    done = 0
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - begin >= _FEW_BATCHES:
+            if done < begin:
+                yield done, begin, False
+            for first in range(begin, end, _MANY_BATCHES):
+                yield first, min(first + _MANY_BATCHES, end), True
+            done = end
+    if done < len(tiny):
+        yield done, len(tiny), False
+
+
+def _part(columns: BatchColumns, first: int, following: int) -> BatchColumns:
+    return BatchColumns(columns.position[first:following], columns.headers[first:following], columns.scanned_bytes)
 
 
 def _open(batch: StoredBatch) -> Iterator[RawRecord]:
@@ -211,20 +270,14 @@ def _as_stored(batch: StoredBatch) -> ProducibleBatch:
     header = batch.header
     if batch.whole is not None:
         return ProducibleBatch(batch.whole, header.record_count, True, header.base_offset)
-    return ProducibleBatch(_packed(header, batch.body, header.codec), header.record_count, False, header.base_offset)
+    return ProducibleBatch(
+        packed_batch(header, batch.body, header.codec), header.record_count, False, header.base_offset
+    )
 
 
 def _encode(records: list[RawRecord], codec: int) -> bytes:
     plain = encode_batch(records, codec=0, base_offset=0)
-    return plain if codec == 0 else _packed(read_header(plain), memoryview(plain)[HEADER_BYTES:], codec)
-
-
-def _packed(header: BatchHeader, records: memoryview, codec: int) -> bytes:
-    """A batch with this header around ``records``, packed; its CRC is left as it was, since the producer computes it anew in any case."""
-    body = pack(codec, records)
-    attributes = header.attributes & ~CODEC_MASK | codec
-    head = header._replace(length=HEADER_BYTES - LENGTH_OVERHEAD_BYTES + len(body), attributes=attributes)
-    return b"".join((HEADER.pack(*head), body))
+    return plain if codec == 0 else packed_batch(read_header(plain), memoryview(plain)[HEADER_BYTES:], codec)
 
 
 def _without_holes(records: list[RawRecord]) -> Iterator[list[RawRecord]]:
