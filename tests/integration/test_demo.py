@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.servers.kafka import KafkaCluster
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "docs/running.md", "CONTRIBUTING.md", "config/alerts.yml")
+DOCUMENTS = ("README.md", "docs/running.md", "docs/restore-under-stress.md", "CONTRIBUTING.md", "config/alerts.yml")
 
 
 def _mirror_lines() -> Iterator[tuple[str, str]]:
