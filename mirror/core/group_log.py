@@ -44,6 +44,8 @@ _SHORT = struct.Struct(">h")
 _INT = struct.Struct(">i")
 _LONG = struct.Struct(">q")
 _COMMIT_KEY_VERSIONS: Final = frozenset({0, 1})
+_OLD_KEY: Final = b"\x00\x00"
+_NEW_KEY: Final = b"\x00\x01"
 _NEWEST_VALUE_VERSION: Final = 4
 _TOPIC_ID_TAG: Final = 0
 _NO_TOPIC_ID: Final = bytes(16)
@@ -243,10 +245,10 @@ class GroupLogFold:
             return
         if key is None or len(key) < _SHORT.size:
             raise _damage("its key is missing or cut")
-        (version,) = _SHORT.unpack_from(key)
-        if version not in _COMMIT_KEY_VERSIONS:
-            return
-        key = b"\x00\x01" + key[2:]  # both versions have the same fields, and are about the same position
+        if key[:2] != _NEW_KEY:
+            if key[:2] != _OLD_KEY:
+                return
+            key = _NEW_KEY + key[2:]  # both versions have the same fields, and are about the same position
         if value is None:
             self._entries.pop(key, None)
             for pending in self._open.values():

@@ -4,11 +4,12 @@ import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
+from mirror.core.compression import unpack
 from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.group_log import GROUP_LOG_TOPIC, CommittedOffset, GroupLogFold, collect_positions
+from mirror.core.group_records import keyed_records
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.record_batch import TRANSACTIONAL_BIT
-from mirror.core.records import decode_record
 from mirror.errors import DamageError, NoMatchError
 from mirror.service.reading import ClippedBatch, iterate_runs
 from mirror.storage.repository import Repository
@@ -161,20 +162,22 @@ def _lost(entry: PartitionCoverage) -> list[GroupProblem]:
 
 
 def _fold_batch(fold: GroupLogFold, clipped: ClippedBatch, partition: int) -> list[GroupProblem]:
-    header = clipped.batch.header
+    batch = clipped.batch
+    header = batch.header
     producer_id = header.producer_id if header.attributes & TRANSACTIONAL_BIT else None
     problems = []
-    for raw in clipped.records():
-        record = decode_record(raw)
+    for offset, timestamp_ms, key, value in keyed_records(
+        header, batch.body if batch.unpacked else unpack(header.codec, batch.body)
+    ):
+        if not clipped.start_offset <= offset < clipped.next_offset:
+            continue
         try:
             if header.is_control:
-                fold.end_transaction(
-                    record.offset, record.timestamp_ms, header.producer_id, is_commit=_is_commit(record.key)
-                )
+                fold.end_transaction(offset, timestamp_ms, header.producer_id, is_commit=_is_commit(key))
             else:
-                fold.add(record.offset, record.timestamp_ms, record.key, record.value, producer_id=producer_id)
+                fold.add(offset, timestamp_ms, key, value, producer_id=producer_id)
         except DamageError as error:
-            message = f"{GROUP_LOG_TOPIC}-{partition} at offset {record.offset}: {error.message}"
+            message = f"{GROUP_LOG_TOPIC}-{partition} at offset {offset}: {error.message}"
             problems.append(GroupProblem(group="", message=message))
     return problems
 
