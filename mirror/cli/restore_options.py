@@ -187,8 +187,8 @@ def _point(
         said = f"{' and '.join(given)} were given" if given else "none was given"
         raise UsageError(
             f"exactly one recovery point is needed, {said}",
-            hint="--at TIME (the cluster as it stood then), --until TIME (records of that time or before), --latest (all that is stored) "
-            "--to-offsets FILE or --snapshot NAME",
+            hint="--at TIME (the cluster as it stood then), --until TIME (records of that time or before), --latest (all that is stored), "
+            "--snapshot NAME or --to-offsets FILE",
         )
     now_ms = time.time_ns() // 1_000_000
     since_ms = None if since is None else _moment(since, now_ms)

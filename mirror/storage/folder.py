@@ -174,7 +174,9 @@ class FolderStore:
 
     def _check_exists(self) -> None:
         if not self.exists():
-            raise RepositoryNotFoundError(f"{self.address} does not exist", hint="mirror init creates it")
+            raise RepositoryNotFoundError(
+                f"{self.address} does not exist", hint="check the url; `mirror init` makes a new repository"
+            )
 
     @contextmanager
     def _mapped(self, operation: str, key: str) -> Iterator[None]:

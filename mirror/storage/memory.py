@@ -149,4 +149,6 @@ class MemoryStore:
 
     def _check_created(self) -> None:
         if not self._created:
-            raise RepositoryNotFoundError(f"{self.address} does not exist", hint="mirror init creates it")
+            raise RepositoryNotFoundError(
+                f"{self.address} does not exist", hint="check the url; `mirror init` makes a new repository"
+            )

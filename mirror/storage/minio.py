@@ -177,7 +177,7 @@ class S3Store:
             # The answer to HEAD has no body that would tell a missing bucket from a missing object.
             if not self.exists():
                 raise RepositoryNotFoundError(
-                    f"there is no bucket at {self._address}", hint="mirror init creates it"
+                    f"there is no bucket at {self._address}", hint="check the url; `mirror init` makes a new repository"
                 ) from None
             raise
         return ObjectInfo(key=key, size_bytes=found.size, modified_ms=_ms(found.last_modified))
@@ -231,7 +231,9 @@ class S3Store:
     def describe(self) -> StoreDescription:
         """Versioning, object lock and lifecycle rules of the bucket."""
         if not self.exists():
-            raise RepositoryNotFoundError(f"there is no bucket at {self._address}", hint="mirror init creates it")
+            raise RepositoryNotFoundError(
+                f"there is no bucket at {self._address}", hint="check the url; `mirror init` makes a new repository"
+            )
         return describe_bucket(self._client, self._bucket, self._mapped)
 
     def _put(self, key: str, body: bytes, headers: dict[str, str]) -> None:

@@ -113,7 +113,9 @@ def _by_code(code: str, message: str, status: int, operation: str, what: str, wh
     if code in ("NoSuchKey", "NoSuchVersion"):
         return ObjectNotFoundError(f"{address} has no object {what}")
     if code == "NoSuchBucket":
-        return RepositoryNotFoundError(f"there is no bucket at {address}", hint="mirror init creates it")
+        return RepositoryNotFoundError(
+            f"there is no bucket at {address}", hint="check the url; `mirror init` makes a new repository"
+        )
     if code == "PreconditionFailed":
         return ObjectExistsError(f"{address} already has {what}")
     if code in _DENIED:
