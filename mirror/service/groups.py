@@ -18,6 +18,7 @@ __all__ = ["GroupProblem", "GroupView", "choose_group_log", "read_groups"]
 
 _THREADS = 8  # many small runs: the store's answers are waited for, not the processor
 _CLOCK_SLACK_MS = 10 * 60 * 1000
+_BEGINNING_MS = 60 * 60 * 1000
 _COMMIT_MARKER = 1
 
 
@@ -67,6 +68,16 @@ def choose_group_log(
 
 def _first_seen_ms(parts: Mapping[PartitionId, PartitionCoverage]) -> int:
     return min((entry.start.recorded_at_ms for entry in parts.values() if entry.start is not None), default=0)
+
+
+def _known_from_ms(parts: Mapping[PartitionId, PartitionCoverage]) -> int | None:
+    """When the last of the partitions was begun with that were there; what was added to the group log later began empty."""
+    first_ms = _first_seen_ms(parts)
+    starts = [entry.start for entry in parts.values() if entry.start is not None]
+    return max(
+        (s.recorded_at_ms for s in starts if s.start_offset or s.recorded_at_ms - first_ms < _BEGINNING_MS),
+        default=None,
+    )
 
 
 def read_groups(
@@ -121,12 +132,11 @@ def read_groups(
             on_run(done_bytes, total_bytes)
     found = collect_positions(folds.values(), without_groups=without_groups)
     problems += [GroupProblem(group=group, message=message) for group, message in found.problems]
-    starts = [entry.start.recorded_at_ms for entry in chosen.values() if entry.start is not None]
     return GroupView(
         topic_id=next(iter(chosen)).topic_id,
         at_ms=at_ms,
         groups=found.groups,
-        known_from_ms=max(starts, default=None),
+        known_from_ms=_known_from_ms(chosen),
         newest_record_ms=newest_ms if newest_ms >= 0 else None,
         problems=tuple(problems),
     )

@@ -9,8 +9,10 @@ from mirror.cli.__main__ import main
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.positions import PartitionId
+from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.segment.index import GapEntry
 from mirror.core.slices import FetchSlice
+from mirror.core.topic_filter import TopicFilter
 from mirror.errors import NoMatchError
 from mirror.service.groups import GroupView, choose_group_log, read_groups
 from mirror.storage.folder import FolderStore
@@ -105,6 +107,27 @@ def test_of_several_incarnations_one_is_read() -> None:
     assert {pid.topic_id for pid in choose_group_log(coverages)} == {OTHER_ID}
     assert {pid.topic_id for pid in choose_group_log(coverages, begun_ms - 1)} == {TOPIC_ID}
     assert offsets(read_groups(builder.repository, coverages)) == {"anew": 1}
+
+
+def test_the_group_log_is_never_restored_as_a_topic() -> None:
+    """Whatever is selected: not by ``*``, not by its name."""
+    builder = fill(RepositoryBuilder())
+    builder.topic(GROUP_LOG_TOPIC, partitions=2)
+    builder.put([a_slice("orders", 0, 0, a_data_batch(0, 3), topic_id=OTHER_ID)])
+    for include in (("*",), (GROUP_LOG_TOPIC, "__*", "orders")):
+        selection = RestoreSelection(topics=TopicFilter(include=include))
+        chosen = choose_incarnations(selection, coverage_of(builder), builder.repository.list_topics())
+        assert chosen == {"orders": OTHER_ID}
+
+
+def test_partitions_that_were_added_later_hide_no_moment() -> None:
+    """They began empty, when the others had long been captured."""
+    builder = fill(RepositoryBuilder())
+    begun_ms = read_groups(builder.repository, coverage_of(builder)).known_from_ms
+    assert begun_ms == T0_MS + 10_000
+    builder.now_ms += 90 * MINUTE_MS
+    builder.start(GROUP_LOG_TOPIC, 2)
+    assert read_groups(builder.repository, coverage_of(builder)).known_from_ms == begun_ms
 
 
 def test_without_a_group_log_there_is_nothing_to_read() -> None:
