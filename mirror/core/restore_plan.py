@@ -51,7 +51,8 @@ class TargetCluster:
     """What a plan must know of the target.
 
     ``topics`` holds those of the wanted names that exist; ``default_configs`` what applies to a topic that sets nothing, by the names of
-    topic configs; ``topic_names`` are all topics that exist, as far as we may see them.
+    topic configs; ``topic_names`` are all topics that exist, as far as we may see them. ``takes_markers`` says whether we may fill holes
+    with transaction markers.
     """
 
     alias: str
@@ -61,6 +62,7 @@ class TargetCluster:
     topics: Mapping[str, TargetTopic]
     default_configs: Mapping[str, str]
     topic_names: frozenset[str] = frozenset()
+    takes_markers: bool = True
 
 
 class TopicState(StrEnum):

@@ -26,6 +26,7 @@ __all__ = ["plan_restore"]
 
 _LEAD_OFFSETS_PER_S = 5_000_000
 _HOLE_OFFSETS_PER_S = 10_000
+_ABORTED_HOLES_PER_S = 60
 _SHOWN = 20
 
 
@@ -149,7 +150,7 @@ def _plan_topic(
     known = [pid.partition for pid in coverages if pid.topic_id == topic_id and pid in cuts]
     count = max([captured.partition_count if captured else 1, *(partition + 1 for partition in known)])
     partitions = tuple(
-        _plan_partition(number, coverages.get(pid), cuts.get(pid), selection)
+        _plan_partition(number, coverages.get(pid), cuts.get(pid), selection, takes_markers=target.takes_markers)
         for number in range(count)
         for pid in (PartitionId(topic_id, number),)
     )
@@ -173,6 +174,11 @@ def _plan_topic(
         default_configs=target.default_configs,
         now_ms=now_ms,
     )
+    if not target.takes_markers and any(partition.hole_offsets for partition in partitions):
+        notes.append(
+            "holes are filled by aborted transactions (the right ClusterAction on the cluster is missing): consumers that read "
+            "uncommitted see empty records there"
+        )
     mark = RestoreMark.of(selection.point, selection.offsets, topic_id, name)
     state = _state_of(target_name, target, present, count, mark)
     if state is TopicState.EMPTY and present and present.configs and dict(present.configs) != final:
@@ -195,7 +201,12 @@ def _plan_topic(
 
 
 def _plan_partition(
-    partition: int, coverage: PartitionCoverage | None, cut: PartitionCut | None, selection: RestoreSelection
+    partition: int,
+    coverage: PartitionCoverage | None,
+    cut: PartitionCut | None,
+    selection: RestoreSelection,
+    *,
+    takes_markers: bool,
 ) -> PartitionPlan:
     if coverage is None or cut is None:
         return PartitionPlan(partition=partition, coverage=None, records=0, is_exact=True, stored_bytes=0)
@@ -223,8 +234,16 @@ def _plan_partition(
         lead_offset=lead_offset if keeps_offsets else 0,
         log_end_offset=coverage.next_offset if keeps_offsets and bounds == ALL_TIMES else None,
         hole_offsets=holes if keeps_offsets else 0,
-        fill_s=lead_offset / _LEAD_OFFSETS_PER_S + holes / _HOLE_OFFSETS_PER_S if keeps_offsets else 0.0,
+        fill_s=lead_offset / _LEAD_OFFSETS_PER_S + _holes_s(coverage, holes, takes_markers) if keeps_offsets else 0.0,
     )
+
+
+def _holes_s(coverage: PartitionCoverage, offsets: int, takes_markers: bool) -> float:
+    """How long filling holes of so many offsets may take: markers count by offset, aborted transactions by hole."""
+    if takes_markers:
+        return offsets / _HOLE_OFFSETS_PER_S
+    most_holes = min(offsets, sum(piece.run.batch_count for piece in coverage.runs) + 1)
+    return most_holes / _ABORTED_HOLES_PER_S
 
 
 def _without_older_runs(coverage: PartitionCoverage, bounds: TimeBounds) -> PartitionCoverage:

@@ -121,10 +121,13 @@ def _standing_at(
     coverages: Mapping[PartitionId, PartitionCoverage],
     topics: Sequence[TopicObject],
 ) -> str | None:
-    """The incarnation that there was at a moment: the youngest one known by then."""
+    """The incarnation that there was at a moment: the youngest one known by then, else the first one that became known."""
     seen = [(first_seen_ms(topic_id, coverages, topics), topic_id) for topic_id in topic_ids]
-    known = [(seen_ms, topic_id) for seen_ms, topic_id in seen if seen_ms is not None and seen_ms <= at_ms]
-    return max(known)[1] if known else None
+    dated = [(seen_ms, topic_id) for seen_ms, topic_id in seen if seen_ms is not None]
+    known = [one for one in dated if one[0] <= at_ms]
+    if known:
+        return max(known)[1]
+    return min(dated)[1] if len(dated) == len(seen) else None
 
 
 def _check_named(selection: RestoreSelection, names: list[str]) -> None:

@@ -17,6 +17,7 @@ from mirror.errors import DamageError, NoMatchError, PartialError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.connection import ClusterConnection
+from mirror.kafka.marker_filler import may_write_markers
 from mirror.service.gone import describe_gone, find_gone
 from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.execute import RestoreObserver, RestoreResult, execute
@@ -166,6 +167,8 @@ class RestoreSession:
             alias=self._alias,
             bootstrap=self._connection.where,
         )
+        if selection.offsets is OffsetMode.EXACT:
+            self._target = target = replace(target, takes_markers=await may_write_markers(self._client))
         plan = plan_restore(
             selection,
             chosen=cuts.chosen,
