@@ -1,6 +1,7 @@
 """Consumer groups of a real cluster, captured by real workers, against what the brokers themselves say."""
 
 import json
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +198,40 @@ def test_groups_are_as_the_brokers_say_now_and_then(lab: WorkerLab) -> None:
             assert clipped.batch.whole is None or not own.owns_all(clipped.batch.whole)
     view = read_groups(lab.repository, lab.coverage())
     assert view.groups["plain"][("orders", 0)].topic_id == lab.topic_id("orders")  # type: ignore[index]
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_random_histories_are_known_at_every_moment(lab: WorkerLab, seed: int) -> None:
+    """After each of thirty random commits, transactions and deletions the brokers are asked; the repository says the same of each moment."""
+    dice = random.Random(seed)
+    topics = {name: dice.randint(1, 3) for name in ("orders", "clicks")}
+    for name, partitions in topics.items():
+        lab.make_topic(name, partitions)
+        produce(lab, name, partitions)
+    worker = lab.worker()
+    names = [f"group-{seed}-{number}" for number in range(5)]
+    moments: list[tuple[int, Offsets]] = []
+    for number in range(30):
+        group = dice.choice(names)
+        places = [(name, partition) for name, partitions in topics.items() for partition in range(partitions)]
+        chosen = dice.sample(places, dice.randint(1, len(places)))
+        offsets = [TopicPartition(*place, dice.randint(0, 100)) for place in chosen]
+        what = dice.choice(("commit", "commit", "transaction", "abort", "delete", "restart"))
+        if what == "commit":
+            commit(lab, group, offsets)
+        elif what in ("transaction", "abort"):
+            commit_in_transaction(lab, group, offsets, abort=what == "abort")
+        elif what == "delete" and group in at_brokers(lab):
+            lab.admin.delete_consumer_groups([group])[group].result(20)
+        elif what == "restart" and number % 4 == 0:
+            worker.terminate()
+            assert worker.wait_exit(20) == 0
+            worker.start()
+        moments.append((now_ms(), at_brokers(lab)))
+    wait_captured(lab, worker)
+    coverages = lab.coverage()
+    for at_ms, expected in moments:
+        assert as_offsets(read_groups(lab.repository, coverages, at_ms=at_ms)) == expected
 
 
 def test_an_idle_cluster_writes_nothing_and_is_safe(lab: WorkerLab, capsys: pytest.CaptureFixture[str]) -> None:
