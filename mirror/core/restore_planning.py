@@ -242,7 +242,7 @@ def _holes_s(coverage: PartitionCoverage, offsets: int, takes_markers: bool) -> 
     """How long filling holes of so many offsets may take: markers count by offset, aborted transactions by hole."""
     if takes_markers:
         return offsets / _HOLE_OFFSETS_PER_S
-    most_holes = min(offsets, sum(piece.run.batch_count for piece in coverage.runs) + 1)
+    most_holes = min(offsets, sum(piece.run.record_count for piece in coverage.runs) + 1)
     return most_holes / _ABORTED_HOLES_PER_S
 
 
