@@ -20,11 +20,13 @@ COMMANDS = {
     "inspect": ("mirror.cli.inspect_command", "Show the coverage of a partition, or what an object holds."),
     "groups": ("mirror.cli.groups_command", "Show where consumer groups stood, at any time since the backup began."),
     "snapshot": ("mirror.cli.snapshot_command", "Take, list, show or delete named recovery points."),
+    "state": ("mirror.cli.state_command", "Show topics, settings, ACLs and users at any time, and what changed."),
     "cat": ("mirror.cli.cat_command", "Print records straight from the repository."),
     "verify": ("mirror.cli.verify_command", "Check coverage, checksums and CRCs of what is stored."),
     "plan": ("mirror.cli.plan_command", "Show what a restore would do; changes nothing."),
     "restore": ("mirror.cli.restore_command", "Load topics into a cluster."),
     "prove": ("mirror.cli.prove_command", "Compare what a restore brought with the repository, record by record."),
+    "holds": ("mirror.cli.holds_command", "Show and end the retention holds that a restore left."),
     "repair": ("mirror.cli.repair_command", "Rebuild what can be rebuilt from the stored objects."),
     "config": ("mirror.cli.config_commands", "Check or show the configuration, or print a sample."),
 }

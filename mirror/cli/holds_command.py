@@ -1,0 +1,149 @@
+"""``mirror holds``: retention that a restore left lifted."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.opening import open_for, waiting_for
+from mirror.cli.output import emit_json, human_count, print_line, print_table
+from mirror.cli.restore_options import pairs
+from mirror.core.segment.index import TopicObject
+from mirror.core.topic_filter import TopicFilter
+from mirror.errors import NoMatchError, RefusedError, UsageError
+from mirror.kafka.admin import Admin
+from mirror.kafka.client import open_client
+from mirror.service.restore.holds import Hold, find_holds, release_hold
+from mirror.service.wiring import connection_for
+
+__all__ = ["command"]
+
+_OPTIONS = (
+    click.option("--target", required=True, metavar="ALIAS", help="The cluster that was loaded."),
+    click.option("--repository", default="", metavar="ALIAS", help="Where from.  [default: the worker's]"),
+    click.option("--topic", "topics", multiple=True, metavar="GLOB", help="Topics of the repository.  [default: all]"),
+    click.option("--prefix", default="", metavar="TEXT", help="As given to the restore."),
+    click.option("--rename", "renames", multiple=True, metavar="TOPIC=NAME", help="As given to the restore."),
+)
+
+
+def _options(function: Any) -> Any:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.group(name="holds")
+def command() -> None:
+    """Retention that a restore left lifted, since it would have deleted what was just restored."""
+
+
+@command.command(name="list")
+@_options
+@json_option
+@pass_cli
+def list_holds(
+    cli: CliContext, target: str, repository: str, topics: Sequence[str], prefix: str, renames: Sequence[str]
+) -> int:
+    """Show which topics are on hold, and about how many offsets go when they are released."""
+    captured = _captured(cli, repository, topics, prefix, pairs("--rename", renames))
+    holds = asyncio.run(_run(cli, target, captured, release=False))
+    if cli.as_json:
+        emit_json({"holds": holds})
+        return 0
+    _print(holds)
+    if holds:
+        print_line("to end them: `mirror holds release` with the same options")
+    return 0
+
+
+@command.command(name="release")
+@_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@pass_cli
+def release_holds(
+    cli: CliContext,
+    target: str,
+    repository: str,
+    topics: Sequence[str],
+    prefix: str,
+    renames: Sequence[str],
+    yes: bool,
+) -> int:
+    """Put the source's retention back. The brokers then delete what is older."""
+    captured = _captured(cli, repository, topics, prefix, pairs("--rename", renames))
+    holds = asyncio.run(_run(cli, target, captured, release=False))
+    if not holds:
+        raise NoMatchError(
+            "no topic is on hold", hint="`mirror holds list` with the --prefix or --rename of the restore"
+        )
+    if not cli.as_json:
+        _print(holds)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise RefusedError("releasing deletes records: nothing was changed", hint="if it is meant: --yes")
+        count = len({hold.topic for hold in holds})
+        if click.prompt(f"Type the number of topics, {count}, to release them", default="", err=True) != str(count):
+            raise RefusedError("the number was not typed: nothing was changed")
+    asyncio.run(_run(cli, target, captured, release=True))
+    if cli.as_json:
+        emit_json({"released": holds})
+    else:
+        print_line(f"released: {', '.join(sorted({hold.topic for hold in holds}))}", bold=True)
+    return 0
+
+
+def _captured(
+    cli: CliContext, repository: str, topics: Sequence[str], prefix: str, renames: Mapping[str, str]
+) -> dict[str, TopicObject]:
+    """Target topic → the newest capture of its topic."""
+    source = open_for(cli, repository)
+    with waiting_for(cli, source):
+        listed = sorted(source.list_topics(), key=lambda topic: topic.captured_at_ms)
+    try:
+        chosen = TopicFilter(include=tuple(topics) or ("*",)).select({topic.topic for topic in listed})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return {renames.get(t.topic, f"{prefix}{t.topic}"): t for t in listed if t.topic in chosen}
+
+
+async def _run(cli: CliContext, target: str, captured: Mapping[str, TopicObject], *, release: bool) -> list[Hold]:
+    connection = connection_for(cli.config().cluster(target))
+    async with await open_client(connection) as client:
+        admin = Admin(connection, client)
+        holds = await find_holds(
+            client,
+            admin,
+            captured,
+            alias=target,
+            bootstrap=connection.where,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+        if release:
+            for hold in holds:
+                await release_hold(admin, hold)
+    return holds
+
+
+def _print(holds: Sequence[Hold]) -> None:
+    if not holds:
+        print_line("no topic is on hold")
+        return
+    rows = [
+        (
+            hold.topic,
+            hold.name,
+            "the default" if hold.wanted is None else hold.wanted,
+            "not known" if hold.doomed_offsets is None else human_count(hold.doomed_offsets),
+            human_count(hold.all_offsets),
+        )
+        for hold in holds
+    ]
+    print_table(
+        ("topic", "setting", "will be", "offsets that go", "of"), rows, right=("offsets that go", "of"), title="on hold"
+    )
