@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.restore_mark import MARK_NAMES, RestoreMark
+from mirror.core.segment.index import RunEntry
 
 __all__ = ["LONGEST_MS", "HeldConfig", "final_configs", "load_configs", "without_new_names"]
 
@@ -113,8 +114,9 @@ def _holds(
         return ()
     held: list[HeldConfig] = []
     retention_ms = int(final.get("retention.ms", default_configs.get("retention.ms", str(_RETENTION_MS))))
-    newest = [p.run.max_timestamp_ms for c in coverages for p in c.runs if p.run.max_timestamp_ms is not None]
-    oldest_ms = min(newest, default=None)
+    has_append_times = final.get("message.timestamp.type") == "LogAppendTime"
+    times = (_oldest_ms(piece.run, has_append_times) for coverage in coverages for piece in coverage.runs)
+    oldest_ms = min((time_ms for time_ms in times if time_ms is not None), default=None)
     if retention_ms >= 0 and oldest_ms is not None and oldest_ms < now_ms - retention_ms:
         held.append(
             HeldConfig(
@@ -134,6 +136,13 @@ def _holds(
             )
         )
     return tuple(held)
+
+
+def _oldest_ms(run: RunEntry, has_append_times: bool) -> int | None:
+    """The time of the oldest batch of a run, as far as its entry tells: a broker may put it into a log segment of its own."""
+    if has_append_times or run.min_base_timestamp_ms is None or run.max_timestamp_ms is None:
+        return run.max_timestamp_ms
+    return min(run.min_base_timestamp_ms, run.max_timestamp_ms)
 
 
 def _days(duration_ms: int) -> str:
