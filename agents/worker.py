@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
-from faust.exceptions import ConsistencyError
+from faust.exceptions import ConsistencyError, ConsumerNotStarted
 from faust.types import TP
 
 from agents.app import MirrorApp, make_app
@@ -43,6 +43,7 @@ from mirror.service.backup.resolver import PositionResolver
 from mirror.service.backup.topic_recorder import TopicRecorder
 from mirror.service.group_capture import GroupCapture
 from mirror.service.rolling_up import RollupMaker
+from mirror.service.state_recorder import StateRecorder
 from mirror.service.wiring import COMMAND_PATIENCE, connection_for, internal_topics, store_for
 from mirror.storage.repository import Repository, open_repository
 from mirror.storage.retrying import RetryingStore
@@ -234,6 +235,7 @@ class WorkerProcess:
         add_pages(app, self.metrics, self.gauges, self.health)
         app.pipeline = self.pipeline
         app.on_end = self._end
+        state = StateRecorder(reading, app.connection, view)
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self._watch(), name="watch")
         watch.add_done_callback(self._watch_ended)
@@ -241,6 +243,7 @@ class WorkerProcess:
             watch,
             loop.create_task(self._discover(), name="discover"),
             loop.create_task(self._roll_up(), name="roll-up"),
+            loop.create_task(state.run(self._keeps_house, worker.discovery_interval_ms / 1000), name="state"),
         ]
 
     # --- durable objects
@@ -309,11 +312,18 @@ class WorkerProcess:
         if topics:
             await self.recorder.record([topics[name] for name in sorted(mine) if name in topics], present=topics)
 
+    def _keeps_house(self) -> bool:
+        """Of several workers one makes roll-ups and captures the cluster's state."""
+        if self.app.rebalancing or self.app._consumer is None:
+            return False
+        with contextlib.suppress(ConsumerNotStarted):
+            return TP(self._topics["sealed"], 0) in self.app.consumer.assignment()
+        return False
+
     async def _roll_up(self) -> None:
-        sealed = TP(self._topics["sealed"], 0)
         while True:
             await asyncio.sleep(_ROLLUP_SECONDS)
-            if self.app.rebalancing or sealed not in self.app.consumer.assignment():
+            if not self._keeps_house():
                 continue
             try:
                 await asyncio.to_thread(self.rollups.run_once, int(time.time() * 1000))

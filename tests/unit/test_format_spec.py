@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import xxhash
 
-from mirror.core import events, keys, rollup, snapshot
+from mirror.core import cluster_state, events, keys, rollup, snapshot
 from mirror.core.record_batch import HEADER as BATCH_HEADER
 from mirror.core.record_batch import BatchHeader
 from mirror.core.segment import blocks, index, layout
@@ -39,6 +39,11 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
         snapshot.SnapshotPartition,
         snapshot.SnapshotGroup,
         snapshot.SnapshotPosition,
+        cluster_state.ClusterState,
+        cluster_state.StateTopic,
+        cluster_state.StateBroker,
+        cluster_state.StateAcl,
+        cluster_state.StateUser,
         events.SealedEvent,
         events.SealedRun,
     )
@@ -128,6 +133,9 @@ def test_key_examples_parse_and_format_back() -> None:
         elif key.startswith(keys.SNAPSHOTS_PREFIX):
             assert keys.format_snapshot_key(keys.parse_snapshot_key(key)) == key
             kinds.add("snapshot")
+        elif key.startswith(keys.STATE_PREFIX):
+            assert keys.format_state_key(keys.parse_state_key(key)) == key
+            kinds.add("state")
         elif key.startswith(keys.LEVEL_0_PREFIX):
             assert keys.format_segment_key(keys.parse_segment_key(key)) == key
             kinds.add("segment")
@@ -135,7 +143,7 @@ def test_key_examples_parse_and_format_back() -> None:
             parsed = keys.parse_rollup_key(key)
             assert keys.format_rollup_key(parsed) == key
             kinds.add(parsed.length_ms)
-    assert kinds == {"repository", "topic", "segment", "snapshot", keys.SLOT_MS, keys.DAY_MS}
+    assert kinds == {"repository", "topic", "segment", "snapshot", "state", keys.SLOT_MS, keys.DAY_MS}
 
 
 def _check_struct(name: str, sizes: list[int], *, names: list[str] | None = None) -> None:
