@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from mirror.config import load_config
@@ -295,6 +295,19 @@ class WorkerLab:
                 time.sleep(1.0)
                 self.admin = self._new_admin()  # the old one clings to leader epochs from before a broker's restart
         raise AssertionError
+
+    def wait_for_dead_sessions(self, *others: "WorkerLab") -> None:
+        """Until no group but these labs' has members: when the session of a worker of another test ends, which was killed, the broker
+        notes it in the group log, and that is stored.
+        """
+        own = {lab.id for lab in (self, *others)}
+
+        def members_elsewhere() -> list[str]:
+            found = self.admin.list_consumer_groups().result(20).valid
+            return [one.group_id for one in found if one.group_id not in own and one.state != ConsumerGroupState.EMPTY]
+
+        wait_until(lambda: not members_elsewhere(), lambda: f"members of {members_elsewhere()}", 30)
+        time.sleep(2.0)
 
     def load(self, topics: Mapping[str, int], **options: Any) -> "KnownLoad":
         """A started producer of known records; see :class:`KnownLoad`."""

@@ -105,6 +105,7 @@ def test_idle_partitions_write_nothing_and_a_stop_drains(lab: WorkerLab) -> None
     load = lab.load({"quiet": 3}, total=300)
     load.finish()
     lab.wait_durable({"quiet": 3})
+    lab.wait_for_dead_sessions()
     before = len(lab.objects())
     time.sleep(4.0)
     assert len(lab.objects()) == before
