@@ -230,7 +230,7 @@ async def test_an_offset_before_the_moment_is_not_split(kafka: Any, topic: Calla
 
 async def test_another_point_does_not_go_on(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:
     """A topic that a restore to one moment began is not finished by a restore to another."""
-    name = topic(1)
+    name = topic(1, retention_ms="-1")
     _at_times(kafka.bootstrap, name, [1_700_000_000_000 + n for n in range(500)])
     taken = await _captured(kafka.bootstrap, [name], tmp_path)
     first = RecoveryPoint(kind=PointKind.UNTIL, time_ms=1_700_000_000_300)

@@ -18,7 +18,7 @@ from mirror.core.restore_plan import (
     TopicState,
     instructions_of,
 )
-from mirror.errors import AccessError, ClusterError, DamageError, MirrorError, PartialError
+from mirror.errors import AccessError, ClusterError, DamageError, MirrorError, PartialError, RefusedError
 from mirror.kafka.admin import Admin, non_default
 from mirror.kafka.batch_producer import BatchProducer
 from mirror.kafka.client import MirrorClient
@@ -26,10 +26,12 @@ from mirror.kafka.cluster import log_offsets
 from mirror.kafka.hole_filler import HoleFiller
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.service.restore.groups import GroupResult
+from mirror.service.restore.identity import restore_identity
 from mirror.service.restore.keeping import OffsetKeeper
 from mirror.service.restore.loading import Loader, PartitionJob
 from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest, rest_of
+from mirror.service.restore.watching import SettingsWatch
 from mirror.storage.repository import Repository
 
 __all__ = ["RestoreObserver", "RestoreResult", "RestoredTopic", "execute"]
@@ -103,6 +105,7 @@ class _Executor:
         self.progress = _Progress()
 
     async def run(self, plan: RestorePlan) -> None:
+        await self._require_still_empty(plan)
         for instruction in instructions_of(plan):
             match instruction:
                 case CreateTopic(topic):
@@ -110,13 +113,29 @@ class _Executor:
                 case LoadPartitions(topics):
                     await self._load(plan, topics)
                 case CheckLogEnd(topic):
-                    await self._check(topic)
+                    await self.check(topic)
                 case PutConfigs(topic):
                     await self.put_configs(topic)
                 case _:
                     assert_never(instruction)
 
     # settings for loading
+
+    async def _require_still_empty(self, plan: RestorePlan) -> None:
+        """A person may have thought for long about the plan."""
+        names = [
+            TopicPartition(topic.target_topic, partition.partition)
+            for topic in plan.topics
+            if topic.state is TopicState.EMPTY
+            for partition in topic.partitions
+        ]
+        logs = await log_offsets(self._client, names) if names else {}
+        for name in names:
+            if logs[name].high_watermark:
+                raise RefusedError(
+                    f"topic {name.topic} on {plan.target_alias} was empty, and got records since the plan was made",
+                    hint="restore under another name (--rename) or delete that topic first",
+                )
 
     async def _create(self, topic: TopicPlan) -> None:
         name = topic.target_topic
@@ -147,8 +166,8 @@ class _Executor:
     # records
 
     async def _load(self, plan: RestorePlan, topics: tuple[TopicPlan, ...]) -> None:
-        producers: dict[ProducerIdentity | None, BatchProducer] = {}
-        kept = next((rest.identity for rest in self._rests.values() if rest.identity is not None), None)
+        producers: dict[ProducerIdentity, BatchProducer] = {}
+        own = restore_identity(self._repository.identity.repository_id, plan.point, plan.offsets)
         exact = plan.offsets is OffsetMode.EXACT
         try:
             for topic in topics:
@@ -157,7 +176,7 @@ class _Executor:
                     rest = self._rests.get(target) or rest_of(partition)
                     if partition.coverage is None:
                         continue
-                    identity = rest.identity or kept
+                    identity = rest.identity or own
                     if identity not in producers:
                         producers[identity] = await self._producer(identity)
                     producer = producers[identity]
@@ -184,12 +203,12 @@ class _Executor:
                 rate=self._rate,
                 keeper=OffsetKeeper(self._client, self._filler) if self._filler is not None else None,
             )
-            await loader.run()
+            await SettingsWatch(self._admin, topics).over(loader.run())
         finally:
             for producer in producers.values():
                 await producer.close()
 
-    async def _producer(self, identity: ProducerIdentity | None) -> BatchProducer:
+    async def _producer(self, identity: ProducerIdentity) -> BatchProducer:
         producer = BatchProducer(self._client, identity=identity, connections_per_broker=_CONNECTIONS)
         await producer.start()
         return producer
@@ -206,7 +225,14 @@ class _Executor:
         jobs = self.progress.jobs
         return all(name in jobs and jobs[name].is_done for name in names)
 
-    async def _check(self, topic: TopicPlan) -> None:
+    async def check(self, topic: TopicPlan) -> None:
+        """Whether its logs begin and end where they were brought.
+
+        Raises:
+            DamageError: somebody else wrote to it or deleted of it.
+            ClusterError: its settings are not those for loading.
+        """
+        await SettingsWatch(self._admin, [topic]).check()
         names = [TopicPartition(topic.target_topic, partition.partition) for partition in topic.partitions]
         logs = await log_offsets(self._client, names)
         for name in names:
@@ -237,12 +263,12 @@ class _Executor:
         if refused.transient:
             raise refused
         name = topic.target_topic
-        await self._admin.alter_topic_configs(name, delete=unwanted)
         for key, value in topic.final_configs.items():
             try:
                 await self._admin.alter_topic_configs(name, set_values={key: value})
             except ClusterError as error:
                 self.progress.problems.setdefault(name, []).append(f"{key}={value}: {error.message}")
+        await self._admin.alter_topic_configs(name, delete=unwanted)  # the mark goes last
 
 
 async def execute(
@@ -271,6 +297,7 @@ async def execute(
     Raises:
         PartialError: it stopped in the middle; the same command resumes it. Complete topics have got their settings.
         DamageError: the repository or the target is not what it should be.
+        RefusedError: a topic is not empty any more; nothing was changed.
         AccessError, UnreachableError, ClusterError: before anything was loaded.
     """
     executor = _Executor(repository, client, admin, rests, observer, rate, filler)
@@ -296,7 +323,10 @@ async def _finish_complete_topics(executor: _Executor, plan: RestorePlan) -> Non
         done = topic.target_topic in executor.progress.configured or topic.state is TopicState.COMPLETE
         if executor.progress.jobs and not done and executor.is_loaded(topic):
             try:
+                await executor.check(topic)
                 await executor.put_configs(topic)
+            except DamageError:
+                continue  # it is not complete after all, and stays marked
             except MirrorError:
                 return  # the same trouble again: it is told once, and the topic stays marked as unfinished
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from mirror.core.compression import unpack
 from mirror.core.coverage import CoveredRun, PartitionCoverage
+from mirror.core.cuts import clip
 from mirror.core.positions import TopicPartition
 from mirror.core.record_batch import HEADER_BYTES, read_header
 from mirror.core.records import RawRecord, iterate_records
@@ -26,6 +27,7 @@ from mirror.core.restore_plan import (
     is_exact,
 )
 from mirror.errors import ClusterBusyError, ClusterError, RefusedError
+from mirror.kafka.batch_rewrite import SEQUENCE_MODULUS
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
 from mirror.kafka.errors import kafka_error_to_ours
@@ -37,6 +39,7 @@ from mirror.service.reading import ClippedBatch, LoadedRun, ReadTask, load_task
 from mirror.service.restore.equality import compare_partition
 from mirror.service.restore.rest import PartitionRest, Rests
 from mirror.service.restore.resume_exact import compare_exact, expected_log_start
+from mirror.service.restore.watching import was_open_to_loss
 from mirror.service.verify_fetch import SourceReader
 from mirror.storage.repository import Repository
 
@@ -84,6 +87,8 @@ async def compare_with_target(
                 rest = await _compare(repository, client, topic, partition, log.high_watermark, plan.point.bounds)
                 total = rest.total_records or 0
                 partitions.append(replace(partition, done_records=log.high_watermark, records=total, is_exact=True))
+            if was_open_to_loss(topic) and rest.done_records:
+                await _require_whole(repository, client, topic, partition, log, plan.point.bounds, exact=exact)
             rests[TopicPartition(topic.target_topic, partition.partition)] = rest
         topics.append(replace(topic, partitions=tuple(partitions)))
     return replace(plan, topics=tuple(topics)), rests
@@ -117,6 +122,42 @@ async def _is_equal(
         if not compared.is_equal:
             return False
     return True
+
+
+async def _require_whole(
+    repository: Repository,
+    client: MirrorClient,
+    topic: TopicPlan,
+    partition: PartitionPlan,
+    log: LogOffsets,
+    times: TimeBounds,
+    *,
+    exact: bool,
+) -> None:
+    """Compare all that is there: somebody turned on what may delete or restamp records since they were loaded.
+
+    Raises:
+        RefusedError: a record is missing or another one.
+    """
+    name = TopicPartition(topic.target_topic, partition.partition)
+    topic_id = (await describe_cluster(client, [topic.target_topic])).topics[topic.target_topic].topic_id
+    coverage = partition.coverage
+    assert coverage is not None, "it has records"
+    compared = await compare_partition(
+        repository,
+        clip(coverage, coverage.start_offset, log.high_watermark) if exact else coverage,
+        SourceReader(client),
+        name,
+        topic_id,
+        log,
+        times=times,
+        keeps_offsets=exact,
+    )
+    if not compared.is_equal and (exact or compared.records != log.high_watermark):
+        raise RefusedError(
+            f"{name} on the target: its settings were changed since it was loaded, and {compared.difference}",
+            hint=f"restore under another name (--rename {topic.topic}=…) or delete that topic first",
+        )
 
 
 def _refuse_other_counts(topic: TopicPlan, logs: list[int], alias: str) -> None:
@@ -174,7 +215,7 @@ async def _compare(
     times: TimeBounds,
 ) -> PartitionRest:
     name = TopicPartition(topic.target_topic, partition.partition)
-    last, identity = await _last_record(client, name, log_end)
+    last, identity, sequence = await _last_record(client, name, log_end)
     coverage = partition.coverage
     counts = await asyncio.to_thread(_count_pieces, repository, coverage, times) if coverage else []
     if coverage is None or sum(counts) < log_end:
@@ -184,7 +225,9 @@ async def _compare(
         )
     index, before = _locate(counts, log_end - 1)
     stored = await asyncio.to_thread(_record_at, repository, coverage.runs[index], times, log_end - 1 - before)
-    if stored is None or (stored.timestamp_ms, stored.tail) != (last.timestamp_ms, last.tail):
+    # Every record's sequence is its offset, or somebody else's record stands before it.
+    is_ours = sequence == (log_end - 1) % SEQUENCE_MODULUS
+    if stored is None or not is_ours or (stored.timestamp_ms, stored.tail) != (last.timestamp_ms, last.tail):
         raise RefusedError(
             f"{name} on the target: its last record is not record {log_end - 1:,} of the repository's "
             f"{topic.topic}-{partition.partition}: not an unfinished restore of it",
@@ -247,7 +290,10 @@ def _records(repository: Repository, piece: CoveredRun, times: TimeBounds) -> It
             yield from (record for record in clipped.records() if times.keeps(record.timestamp_ms))
 
 
-async def _last_record(client: MirrorClient, name: TopicPartition, log_end: int) -> tuple[RawRecord, ProducerIdentity]:
+async def _last_record(
+    client: MirrorClient, name: TopicPartition, log_end: int
+) -> tuple[RawRecord, ProducerIdentity, int]:
+    """It, who wrote it, and its sequence."""
     leaders = Leaders(client)
     await leaders.refresh([name.topic])
     leader = leaders.get(name)
@@ -268,7 +314,8 @@ async def _last_record(client: MirrorClient, name: TopicPartition, log_end: int)
     for record in iterate_records(header, body):
         if record.offset == log_end - 1:
             identity = ProducerIdentity(producer_id=header.producer_id, producer_epoch=header.producer_epoch)
-            return record, identity
+            sequence = (header.base_sequence + record.offset - header.base_offset) % SEQUENCE_MODULUS
+            return record, identity, sequence
     raise ClusterError(f"reading the end of {name}: no record at offset {log_end - 1}")
 
 

@@ -1,8 +1,8 @@
 """What an earlier restore with exact offsets left of a partition: found out from the target alone, compared with the repository.
 
 The log's end is an offset of the source, so it says by itself what is there. Proved are: the last record before it (offset, time, key,
-value, headers), that nothing but markers stands after that record, and where the log begins. Where no record is there yet, what is there
-must be filler or markers.
+value, headers), its sequence, that nothing but fillers of holes stands after that record, and where the log begins. Where no record is
+there yet, what is there must be filler or markers.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.cuts import clip
 from mirror.core.filler import is_filler
 from mirror.core.positions import TopicPartition
-from mirror.core.record_batch import HEADER_BYTES, BatchHeader, scan_batches
+from mirror.core.record_batch import HEADER_BYTES, TRANSACTIONAL_BIT, BatchHeader, scan_batches
 from mirror.core.records import RawRecord, iterate_records
 from mirror.core.recovery_point import ALL_TIMES, TimeBounds
 from mirror.core.restore_plan import PartitionPlan, TopicPlan, is_exact
@@ -60,6 +60,11 @@ class _Batch(NamedTuple):
         return all(map(is_filler, iterate_records(self.header, unpack(self.header.codec, self.body))))
 
     @property
+    def is_hole(self) -> bool:
+        """Whether it only fills a hole: a marker, or filler in a transaction that is aborted (records are never in one)."""
+        return self.header.is_control or bool(self.header.attributes & TRANSACTIONAL_BIT and self.is_filler)
+
+    @property
     def identity(self) -> ProducerIdentity:
         """Who wrote it."""
         return ProducerIdentity(producer_id=self.header.producer_id, producer_epoch=self.header.producer_epoch)
@@ -91,17 +96,23 @@ async def compare_exact(
     if coverage is None or log_end > limit:
         raise _other(topic, name, f"its log ends at {log_end:,}, beyond the {limit:,} of this restore")
     last = await asyncio.to_thread(_last_before, repository, coverage, times, log_end)
-    if last is None:
-        return await _without_records(client, topic, name, coverage, log)
     begin = await asyncio.to_thread(expected_log_start, repository, partition, times)
+    if last is None:
+        return await _without_records(client, topic, name, coverage, log, begin)
     if log.log_start_offset != begin:
         raise _other(topic, name, f"its log begins at {log.log_start_offset:,}, not at {begin:,}")
     found, *after = await _batches_from(client, name, last.offset, log_end)
-    if not found.holds(last) or not all(batch.header.is_control for batch in after):
+    if not found.holds(last) or not all(batch.is_hole for batch in after):
         raise _other(topic, name, f"what it holds from offset {last.offset:,} on is not what the repository holds")
+    done_records = await asyncio.to_thread(count_before, repository, coverage, times, log_end)
+    if found.next_sequence != (begin + done_records) % SEQUENCE_MODULUS:
+        # Sequences count filler and records: one too many or too few is somebody else's, or lost.
+        raise _other(
+            topic, name, f"its last batch is not number {done_records:,} of the records before offset {log_end:,}"
+        )
     return PartitionRest(
         pieces=tuple(clip(coverage, log_end, coverage.next_offset).runs),
-        done_records=await asyncio.to_thread(count_before, repository, coverage, times, log_end),
+        done_records=done_records,
         identity=found.identity,
         next_sequence=found.next_sequence,
         position=log_end,
@@ -111,24 +122,33 @@ async def compare_exact(
 
 
 async def _without_records(
-    client: MirrorClient, topic: TopicPlan, name: TopicPartition, coverage: PartitionCoverage, log: LogOffsets
+    client: MirrorClient,
+    topic: TopicPlan,
+    name: TopicPartition,
+    coverage: PartitionCoverage,
+    log: LogOffsets,
+    begin: int,
 ) -> PartitionRest:
-    """A partition in whose log no record stands yet that is restored."""
-    log_end = log.high_watermark
-    pieces = tuple(clip(coverage, log_end, coverage.next_offset).runs)
-    if log.log_start_offset == log_end:
-        return PartitionRest(pieces=pieces, position=log_end, log_start_offset=log_end)
-    *_, last = await _batches_from(client, name, log_end - 1, log_end)
-    if not (last.header.is_control or last.is_filler):
-        raise _other(topic, name, "it holds a record where the repository has none")
-    is_marker = last.header.is_control
+    """A partition in whose log no record stands yet that is restored; it shall begin at ``begin``."""
+    start_offset, log_end = log.log_start_offset, log.high_watermark
+    is_blank = start_offset == log_end
+    identity = None
+    next_sequence = start_offset  # of the filler that is deleted; the leader remembers it
+    if not is_blank:
+        *_, last = await _batches_from(client, name, log_end - 1, log_end)
+        if not (last.is_hole or last.is_filler):
+            raise _other(topic, name, "it holds a record where the repository has none")
+        if not last.is_hole:
+            is_blank, identity, next_sequence = True, last.identity, last.next_sequence
+    if start_offset > begin or (log_end > begin if is_blank else start_offset < begin):
+        raise _other(topic, name, f"it holds offsets [{start_offset:,}, {log_end:,}), but shall begin at {begin:,}")
     return PartitionRest(
-        pieces=pieces,
-        identity=None if is_marker else last.identity,
-        next_sequence=0 if is_marker else last.next_sequence,
+        pieces=tuple(clip(coverage, log_end, coverage.next_offset).runs),
+        identity=identity,
+        next_sequence=next_sequence % SEQUENCE_MODULUS,
         position=log_end,
-        log_start_offset=log.log_start_offset,
-        is_blank=not is_marker,
+        log_start_offset=start_offset,
+        is_blank=is_blank,
     )
 
 

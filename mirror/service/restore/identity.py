@@ -1,0 +1,22 @@
+"""The producer id of a restore: one and the same for all of its runs, on whatever machine, without being kept anywhere.
+
+Every batch carries it, with the number of its first record (filler included) as sequence. So whatever an earlier run still sends, be it a
+request that was under way or a process that stood still for hours, is a repetition or out of order to the leader, also in partitions that
+had nothing when the later run looked. A leader takes any producer id; those that a cluster gives out begin at 0 and never come near.
+"""
+
+import hashlib
+
+from mirror.core.recovery_point import OffsetMode, RecoveryPoint
+from mirror.kafka.wire.init_producer_id import ProducerIdentity
+
+__all__ = ["restore_identity"]
+
+_LEAST = 2**62
+
+
+def restore_identity(repository_id: str, point: RecoveryPoint, mode: OffsetMode) -> ProducerIdentity:
+    """Of a restore from this repository to this point; the same for all topics, since sequences count by partition."""
+    text = f"{repository_id} {point.kind} {point.time_ms} {point.since_ms} {mode}"
+    digest = hashlib.sha256(text.encode()).digest()
+    return ProducerIdentity(producer_id=_LEAST | int.from_bytes(digest[:8], "big") >> 2, producer_epoch=0)

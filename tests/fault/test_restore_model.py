@@ -1,0 +1,125 @@
+"""Random histories, random moments: what is restored equals a model, records and positions of groups.
+
+SOAK_RESTORE_HISTORIES=300 makes it the long one.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from mirror.core.group_plan import GroupChoice
+from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
+from mirror.storage.folder import FolderStore
+from mirror.storage.repository import create_repository
+from tests.capture import Capture
+from tests.fault.restore_model import History, Moment, PartitionModel, Place, log_bounds, read_from
+from tests.restoring import Seen, cluster_id, restore, selection_of
+
+_COUNT = int(os.environ.get("SOAK_RESTORE_HISTORIES", "8"))
+_SEED = int(os.environ.get("MIRROR_TEST_SEED", "20261123"))
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.mark.parametrize("seed", range(_SEED, _SEED + _COUNT))
+async def test_what_is_restored_equals_the_model(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path, seed: int
+) -> None:
+    """--at and --until, exact and translated, with transactions, trimmed logs, records out of order, and groups."""
+    choose = random.Random(seed)
+    store = FolderStore(str(tmp_path / "repo"))
+    store.create()
+    identity = cluster_id(kafka.bootstrap)
+    now_ms = time.time_ns() // 1_000_000
+    repository = create_repository(store, cluster_id=identity, created_at_ms=now_ms, created_by="tests")
+    history = History(kafka.bootstrap, [topic(2), topic(2)], seed, Capture(repository))
+    try:
+        for _ in range(choose.randint(2, 4)):
+            await history.step()
+        await history.step(is_last=True)
+    finally:
+        history.close()
+    for number, kind in enumerate((PointKind.AT, PointKind.UNTIL)):
+        moment = choose.choice(history.moments[:-1])
+        mode = choose.choices([OffsetMode.EXACT, OffsetMode.TRANSLATED], [4, 1])[0]
+        prefix = f"m{number}-"
+        selection = selection_of(
+            *history.topics,
+            prefix=prefix,
+            point=RecoveryPoint(kind=kind, time_ms=moment.time_ms),
+            offsets=mode,
+            groups=_groups_of(history, moment, prefix),
+        )
+        wanted = _wanted(history, moment, kind)
+        what = "\n".join([f"seed {seed}, {kind.name} {moment.time_ms} {mode.name}", *history.told])
+        if not any(log.records for log in wanted.values()):
+            continue  # may be refused
+        plan, _ = await restore(repository, kafka.bootstrap, selection)
+        assert {group.group for group in plan.groups} == {name for name, stood in moment.groups.items() if stood}, what
+        _judge(kafka.bootstrap, prefix, wanted, moment, mode, what)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        for future in admin.delete_topics([f"{prefix}{name}" for name in history.topics]).values():
+            future.result(20)
+
+
+def _groups_of(history: History, moment: Moment, prefix: str) -> GroupChoice:
+    renames = {name: f"{prefix}{name}" for name, stood in moment.groups.items() if stood}
+    return GroupChoice(is_wanted=bool(renames), globs=tuple(history.groups), renames=renames)
+
+
+def _wanted(history: History, moment: Moment, kind: PointKind) -> dict[Place, PartitionModel]:
+    if kind is PointKind.AT:
+        return moment.logs
+    wanted = {}
+    for place, log in history.moments[-1].logs.items():
+        kept = [record for record in log.records if record.timestamp_ms <= moment.time_ms]
+        wanted[place] = PartitionModel(log.low, kept[-1].offset + 1 if kept else log.low, kept)
+    return wanted
+
+
+def _judge(
+    bootstrap: str, prefix: str, wanted: dict[Place, PartitionModel], moment: Moment, mode: OffsetMode, what: str
+) -> None:
+    names = {place: (f"{prefix}{place[0]}", place[1]) for place in wanted}
+    bounds = log_bounds(bootstrap, names.values())
+    seen = read_from(bootstrap, {there: low for there, (low, _) in bounds.items()})
+    for place, log in wanted.items():
+        there = names[place]
+        if mode is OffsetMode.TRANSLATED:
+            log = _dense(log)
+        assert seen[there] == log.records, f"{place}\n{what}"
+        assert bounds[there] == (log.low, log.next_offset), f"{place}\n{what}"
+    for group, stood in moment.groups.items():
+        if not stood:
+            continue
+        found = _committed(bootstrap, f"{prefix}{group}", list(names.values()))
+        for place, offset in stood.items():
+            log = wanted[place]
+            position = offset
+            if mode is OffsetMode.TRANSLATED:
+                position = sum(record.offset < offset for record in log.records)
+                log = _dense(log)
+            position = max(log.low, min(position, log.next_offset))
+            assert found[names[place]] == position, f"{group} in {place}, committed {offset}\n{what}"
+        assert sum(offset >= 0 for offset in found.values()) == len(stood), f"{group}: {found}\n{what}"
+
+
+def _dense(log: PartitionModel) -> PartitionModel:
+    records = [Seen(record.partition, number, *record[2:]) for number, record in enumerate(log.records)]
+    return PartitionModel(0, len(records), records)
+
+
+def _committed(bootstrap: str, group: str, places: list[Place]) -> dict[Place, int]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
+    try:
+        found = consumer.committed([TopicPartition(*place) for place in places], timeout=20)
+        return {(one.topic, one.partition): one.offset for one in found}
+    finally:
+        consumer.close()
