@@ -15,7 +15,7 @@ from mirror.cli.output import emit_json, print_line
 from mirror.cli.progress import waiting
 from mirror.cli.restore_command import open_session
 from mirror.cli.restore_options import selection_options
-from mirror.cli.restore_view import plan_json, print_plan
+from mirror.cli.restore_view import boundaries_json, plan_json, print_boundaries, print_plan
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import UsageError
 from mirror.service.restore.plan_file import PlanFile, freeze
@@ -23,6 +23,8 @@ from mirror.service.restore.run import Inventory, RestoreSession
 from mirror.storage.repository import Repository
 
 __all__ = ["command"]
+
+_EDGES = 100  # partitions whose first and last records are looked up
 
 
 @click.command(name="plan")
@@ -63,14 +65,23 @@ async def _plan(
     async with opening as session:
         with waiting(f"the cluster {target}", quiet=cli.as_json):
             plan, _ = await session.plan(selection, now_ms=time.time_ns() // 1_000_000)
+            edges = await session.boundaries(plan, most=_EDGES)
     if output is not None:
         _write(output, freeze(selection, plan, source.identity.repository_id))
     if cli.as_json:
-        emit_json({"plan": plan_json(plan), "unreadable": inventory.unreadable, "file": output and str(output)})
+        emit_json(
+            {
+                "plan": plan_json(plan),
+                "boundaries": boundaries_json(edges),
+                "unreadable": inventory.unreadable,
+                "file": output and str(output),
+            }
+        )
         return 0
     for line in inventory.unreadable:
         print_line(f"NOT READABLE, would be restored without what it held: {line}", color="red")
     print_plan(plan)
+    print_boundaries(edges)
     print_line("nothing was changed. To do it:")
     print_line(f"  {_command(cli, repository, output)}", bold=True)
     return 0

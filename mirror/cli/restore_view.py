@@ -9,9 +9,10 @@ from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan, TopicState
 from mirror.kafka.group_admin import GroupPosition
+from mirror.service.restore.boundaries import Boundary, RecordAt
 from mirror.service.restore.execute import RestoreResult
 
-__all__ = ["plan_json", "print_plan", "print_result", "result_json"]
+__all__ = ["boundaries_json", "plan_json", "print_boundaries", "print_plan", "print_result", "result_json"]
 
 _SHOWN_PARTITIONS = 20
 _LOOKED_AT_EVERY_MS = 5_000
@@ -129,6 +130,46 @@ def _hold_lines(plan: RestorePlan, topic: TopicPlan) -> list[str]:
             f"  to end it: {hold.release_command(plan.target_bootstrap, topic.target_topic)}",
         ]
     return lines
+
+
+def print_boundaries(edges: Mapping[TopicPartition, Boundary]) -> None:
+    """The last record that comes back and the first that does not, of the first partitions."""
+    rows = [
+        (str(name), *_edge(edge.last_kept), *_edge(edge.first_dropped))
+        for name, edge in edges.items()
+        if edge.first_dropped is not None
+    ]
+    if rows:
+        print_table(
+            ("partition", "last kept", "its time", "first left out", "time of that"),
+            rows[:_SHOWN_PARTITIONS],
+            right=("last kept", "first left out"),
+        )
+    if len(rows) > _SHOWN_PARTITIONS:
+        print_line(
+            f"… and {len(rows) - _SHOWN_PARTITIONS} partitions more of which something is left out (--json has them)"
+        )
+
+
+def _edge(record: RecordAt | None) -> tuple[str, str]:
+    return ("–", "") if record is None else (f"{record.offset:,}", format_moment(record.timestamp_ms))
+
+
+def boundaries_json(edges: Mapping[TopicPartition, Boundary]) -> list[dict[str, Any]]:
+    """The same, of all that were looked up."""
+
+    def edge(record: RecordAt | None) -> dict[str, Any] | None:
+        return record and {"offset": record.offset, "time": format_moment(record.timestamp_ms)}
+
+    return [
+        {
+            "topic": name.topic,
+            "partition": name.partition,
+            "last_kept": edge(found.last_kept),
+            "first_dropped": edge(found.first_dropped),
+        }
+        for name, found in edges.items()
+    ]
 
 
 def print_result(plan: RestorePlan, result: RestoreResult, elapsed_s: float) -> None:

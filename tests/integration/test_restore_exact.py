@@ -12,12 +12,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from mirror.core.filler import filler_batch
+from mirror.core.positions import TopicPartition as NamedPartition
 from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
 from mirror.core.restore_plan import TopicState
 from mirror.errors import RefusedError
 from mirror.kafka.batch_producer import BatchProducer
 from mirror.kafka.client import open_client
 from mirror.kafka.connection import ClusterConnection
+from mirror.service.restore.run import RestoreSession, read_inventory
 from mirror.storage.folder import FolderStore
 from tests.capture import Capture, capture
 from tests.restoring import Seen, consume_all, restore, selection_of
@@ -253,3 +255,26 @@ async def test_another_point_does_not_go_on(kafka: Any, topic: Callable[..., str
         await restore(taken.repository, kafka.bootstrap, selection_of(name, prefix="x-", point=other))
     await restore(taken.repository, kafka.bootstrap, selection_of(name, prefix="x-", point=first))
     assert consume_all(kafka.bootstrap, f"x-{name}") == consume_all(kafka.bootstrap, name)[:301]
+
+
+async def test_the_plan_names_the_records_at_the_edge(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:
+    """The last that comes back and the first that does not, for a prefix and for times that go back and forth."""
+    name = topic(1)
+    base_ms = 1_700_000_000_000
+    _at_times(kafka.bootstrap, name, [base_ms + n for n in (0, 10, 5, 20, 7, 30)])
+    taken = await _captured(kafka.bootstrap, [name], tmp_path)
+    connection = ClusterConnection(bootstrap_servers=(kafka.bootstrap,))
+    points: list[tuple[RecoveryPoint, Any]] = [
+        (
+            RecoveryPoint(kind=PointKind.OFFSETS, offsets={NamedPartition(name, 0): 4}),
+            ((3, base_ms + 20), (4, base_ms + 7)),
+        ),
+        (RecoveryPoint(kind=PointKind.UNTIL, time_ms=base_ms + 10), ((4, base_ms + 7), (3, base_ms + 20))),
+        (RecoveryPoint(kind=PointKind.UNTIL, time_ms=base_ms + 90), ((5, base_ms + 30), None)),
+    ]
+    async with RestoreSession(taken.repository, read_inventory(taken.repository), connection, alias="t") as session:
+        for point, expected in points:
+            wanted = selection_of(name, prefix="x-", point=point)
+            plan, _ = await session.plan(wanted, now_ms=time.time_ns() // 1_000_000)
+            (edge,) = (await session.boundaries(plan, most=10)).values()
+            assert (edge.last_kept, edge.first_dropped) == expected

@@ -32,7 +32,7 @@ from mirror.service.restore.keeping import lead_to
 from mirror.service.restore.rest import PartitionRest
 from mirror.storage.repository import Repository
 
-__all__ = ["compare_exact", "count_before", "expected_log_start"]
+__all__ = ["compare_exact", "count_before", "expected_log_start", "kept_records", "last_kept_before"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -95,7 +95,7 @@ async def compare_exact(
     limit = 0 if coverage is None else coverage.next_offset
     if coverage is None or log_end > limit:
         raise _other(topic, name, f"its log ends at {log_end:,}, beyond the {limit:,} of this restore")
-    last = await asyncio.to_thread(_last_before, repository, coverage, times, log_end)
+    last = await asyncio.to_thread(last_kept_before, repository, coverage, times, log_end)
     begin = await asyncio.to_thread(expected_log_start, repository, partition, times)
     if last is None:
         return await _without_records(client, topic, name, coverage, log, begin)
@@ -158,17 +158,18 @@ def expected_log_start(repository: Repository, partition: PartitionPlan, times: 
     if coverage is None:
         return 0
     first = next(
-        (record.offset for piece in coverage.runs for record in _kept(repository, piece, times)),
+        (record.offset for piece in coverage.runs for record in kept_records(repository, piece, times)),
         partition.log_end_offset,
     )
     return partition.lead_offset if first is None else lead_to(partition.lead_offset, first)
 
 
-def _last_before(
+def last_kept_before(
     repository: Repository, coverage: PartitionCoverage, times: TimeBounds, log_end: int
 ) -> RawRecord | None:
+    """The last restored record below ``log_end``."""
     for piece in reversed(clip(coverage, coverage.start_offset, log_end).runs):
-        last = _last_of(_kept(repository, piece, times))
+        last = _last_of(kept_records(repository, piece, times))
         if last is not None:
             return last
     return None
@@ -185,11 +186,12 @@ def count_before(repository: Repository, coverage: PartitionCoverage, times: Tim
     for piece in clip(coverage, coverage.start_offset, log_end).runs:
         exact = times == ALL_TIMES and is_exact(piece, is_first=piece.start_offset != reached)
         reached = piece.next_offset
-        count += piece.run.record_count if exact else sum(1 for _ in _kept(repository, piece, times))
+        count += piece.run.record_count if exact else sum(1 for _ in kept_records(repository, piece, times))
     return count
 
 
-def _kept(repository: Repository, piece: CoveredRun, times: TimeBounds) -> Iterator[RawRecord]:
+def kept_records(repository: Repository, piece: CoveredRun, times: TimeBounds) -> Iterator[RawRecord]:
+    """The records of a piece that these times keep, in order."""
     for loaded in load_task(repository, ReadTask(piece.object_key, (piece,))):
         for clipped in loaded.batches():
             if not clipped.batch.header.is_control:

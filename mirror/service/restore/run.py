@@ -19,6 +19,7 @@ from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.connection import ClusterConnection
 from mirror.kafka.marker_filler import may_write_markers
 from mirror.service.gone import describe_gone, find_gone
+from mirror.service.restore.boundaries import Boundary, find_boundaries
 from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.execute import RestoreObserver, RestoreResult, execute
 from mirror.service.restore.fillers import choose_filler
@@ -124,6 +125,10 @@ class RestoreSession:
         plan, target = await self._draft(selection, now_ms=now_ms)
         await refuse_active(Admin(self._connection, self._client), plan)
         return await compare_with_target(self._repository, self._client, plan, target)
+
+    async def boundaries(self, plan: RestorePlan, *, most: int) -> dict[TopicPartition, Boundary]:
+        """The records at the edge of the plan, of its first partitions; see `boundaries.py`."""
+        return await asyncio.to_thread(find_boundaries, self._repository, plan, self._inventory.coverages, most=most)
 
     async def prove(
         self, selection: RestoreSelection, *, now_ms: int, on_progress: Callable[[str, int], None]
