@@ -235,7 +235,7 @@ class WorkerProcess:
         add_pages(app, self.metrics, self.gauges, self.health)
         app.pipeline = self.pipeline
         app.on_end = self._end
-        state = StateRecorder(reading, app.connection, view)
+        state = StateRecorder(reading, app.connection)
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self._watch(), name="watch")
         watch.add_done_callback(self._watch_ended)
@@ -243,7 +243,7 @@ class WorkerProcess:
             watch,
             loop.create_task(self._discover(), name="discover"),
             loop.create_task(self._roll_up(), name="roll-up"),
-            loop.create_task(state.run(self._keeps_house, worker.discovery_interval_ms / 1000), name="state"),
+            loop.create_task(state.run(view, self._keeps_house, worker.discovery_interval_ms / 1000), name="state"),
         ]
 
     # --- durable objects

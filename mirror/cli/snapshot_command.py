@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.opening import open_for, waiting_for
@@ -14,7 +15,9 @@ from mirror.cli.progress import progress, waiting
 from mirror.cli.restore_options import parse_duration_s
 from mirror.core.positions import TopicPartition
 from mirror.core.snapshot import ShortPartition, Snapshot, find_shortfall, shown_name
-from mirror.errors import DamageError, RefusedError
+from mirror.core.topic_filter import TopicFilter
+from mirror.errors import DamageError, MirrorError, RefusedError
+from mirror.kafka.connection import ClusterConnection
 from mirror.service.snapshot_taking import take_snapshot
 from mirror.service.snapshots import (
     check_snapshot_name,
@@ -24,6 +27,7 @@ from mirror.service.snapshots import (
     put_snapshot,
     read_snapshot,
 )
+from mirror.service.state_recorder import StateRecorder
 from mirror.service.status_repository import RepositoryObserver
 from mirror.service.wiring import connection_for, internal_topics
 from mirror.storage.repository import Repository
@@ -67,7 +71,7 @@ def create(cli: CliContext, name: str, wait: bool, timeout: str, alias: str) -> 
     rules = config.worker.topic_filter(own_topics=frozenset(internal_topics(config.worker.id).values()))
     connection = connection_for(config.source_cluster)
     with waiting(f"the source cluster {connection.where}", quiet=cli.as_json):
-        snapshot = asyncio.run(take_snapshot(connection, repository.identity, rules, config.worker.id, name))
+        snapshot = asyncio.run(_take(connection, repository, rules, config.worker.id, name))
     if any(shown_name(key) == shown_name(snapshot.key) for key in list_snapshots(repository)):
         raise RefusedError(f"snapshot {shown_name(snapshot.key)} exists", hint="run it again")
     put_snapshot(repository, snapshot)
@@ -85,6 +89,19 @@ def create(cli: CliContext, name: str, wait: bool, timeout: str, alias: str) -> 
     else:
         print_line(f"all of it is stored{f' (waited {waited_s:.0f} s)' if wait else ''}", color="green")
     return _SHORT_CODE if short else 0
+
+
+async def _take(
+    connection: ClusterConnection, repository: Repository, rules: TopicFilter, worker_id: str, name: str
+) -> Snapshot:
+    """The state of the cluster is captured a moment before, so that it is that of the snapshot's time too."""
+    notes = []
+    try:
+        await StateRecorder(repository, connection).look(_now_ms(), at_once=True)
+    except MirrorError as error:
+        notes.append(f"the cluster's state of this moment is not captured: {error.message}")
+    snapshot = await take_snapshot(connection, repository.identity, rules, worker_id, name)
+    return msgspec.structs.replace(snapshot, notes=[*snapshot.notes, *notes])
 
 
 def _stored(cli: CliContext, repository: Repository, snapshot: Snapshot, timeout_s: float) -> list[ShortPartition]:

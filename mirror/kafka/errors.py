@@ -80,13 +80,14 @@ ERROR_NAMES: Final[dict[int, str]] = {
     76: "UNSUPPORTED_COMPRESSION_TYPE",
     78: "OFFSET_NOT_AVAILABLE",
     87: "INVALID_RECORD",
+    88: "UNSTABLE_OFFSET_COMMIT",
     89: "THROTTLING_QUOTA_EXCEEDED",
     90: "PRODUCER_FENCED",
     100: "UNKNOWN_TOPIC_ID",
     103: "INCONSISTENT_TOPIC_ID",
 }
 
-RETRIABLE_CODES: Final = frozenset({5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 74, 75, 78, 89, 103})
+RETRIABLE_CODES: Final = frozenset({5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 74, 75, 78, 88, 89, 103})
 """The broker's own state is in the way; the same request may succeed later. (3 and 100 are not here: whether a topic
 is still arriving or gone for good is the caller's to decide.)"""
 

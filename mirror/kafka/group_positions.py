@@ -17,7 +17,6 @@ _RETRY_FOR_S: Final = 20.0
 _RETRY_EVERY_S: Final = 0.2
 _AT_ONCE: Final = 16
 _SHARE: Final = "share"  # keeps its positions elsewhere, and by record
-_UNSTABLE: Final = "UNSTABLE_OFFSET_COMMIT"
 
 
 class AllPositions(NamedTuple):
@@ -59,22 +58,13 @@ async def all_positions(client: MirrorClient, *, without_groups: Collection[str]
 
     async def one(group: str) -> Mapping[TopicPartition, GroupPosition] | MirrorError:
         async with limit:
-            return await _stable_positions(client, group)
+            try:
+                return await committed_positions(client, group)
+            except MirrorError as error:
+                return error
 
     found = dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
     return AllPositions(
         {name: positions for name, positions in found.items() if not isinstance(positions, MirrorError)},
         {name: error for name, error in found.items() if isinstance(error, MirrorError)},
     )
-
-
-async def _stable_positions(client: MirrorClient, group: str) -> Mapping[TopicPartition, GroupPosition] | MirrorError:
-    loop = asyncio.get_running_loop()
-    give_up_at_s = loop.time() + _RETRY_FOR_S
-    while True:
-        try:
-            return await committed_positions(client, group)
-        except MirrorError as error:
-            if _UNSTABLE not in error.message or loop.time() > give_up_at_s:
-                return error
-        await asyncio.sleep(_RETRY_EVERY_S)

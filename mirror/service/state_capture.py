@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from mirror.core.cluster_state import ClusterState, StateAcl, StateBroker, StateTopic, StateUser
 from mirror.core.segment.index import FORMAT_VERSION, RepositoryObject
-from mirror.errors import AccessError, MirrorError, TopicNotFoundError
+from mirror.errors import AccessError, MirrorError, TopicNotFoundError, WrongRepositoryError
 from mirror.kafka.admin import Admin, ConfigValue, non_default
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import TopicDescription, describe_cluster
@@ -36,8 +36,13 @@ async def capture_state(
     Raises:
         UnreachableError, ClusterBusyError: something does not answer now: better none than a half one.
         AccessError, ClusterError: not even topics are told.
+        WrongRepositoryError: another cluster.
     """
     described = await describe_cluster(client)
+    if described.cluster_id != repository.cluster_id:
+        raise WrongRepositoryError(
+            f"this is cluster {described.cluster_id}, the repository is of {repository.cluster_id}"
+        )
     notes: list[str] = []
     node_id = await client.any_broker()
     features = await _or_note(lambda: finalized_features(client, node_id), "features of the cluster", _Right(), notes)

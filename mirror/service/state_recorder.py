@@ -41,22 +41,21 @@ class StateRecorder:
     Args:
         repository: where.
         connection: to the source. Each look has connections of its own: a broker that stumbles over a question holds up nobody else.
-        view: of the source; somebody else refreshes it.
     """
 
-    def __init__(self, repository: Repository, connection: ClusterConnection, view: ClusterView) -> None:
+    def __init__(self, repository: Repository, connection: ClusterConnection) -> None:
         self._repository = repository
         self._connection = connection
-        self._view = view
         self._looked_at: _Signature | None = None
         self._next_look = 0.0
         self._is_failing = False
         self._last: ClusterState | None = None
 
-    async def run(self, is_mine: Callable[[], bool], interval_seconds: float) -> None:
+    async def run(self, view: ClusterView, is_mine: Callable[[], bool], interval_seconds: float) -> None:
         """Look until cancelled, as long as it is this worker's task.
 
         Args:
+            view: of the source; somebody else refreshes it.
             is_mine: whether it is, now.
             interval_seconds: how often topics that came or went are looked for.
         """
@@ -64,7 +63,7 @@ class StateRecorder:
             await asyncio.sleep(interval_seconds)
             if not is_mine():
                 continue
-            signature = _signature(self._view)
+            signature = _signature(view)
             if time.monotonic() < self._next_look and signature == self._looked_at:
                 continue
             self._looked_at = signature
@@ -82,8 +81,12 @@ class StateRecorder:
                 )
                 self._is_failing = True
 
-    async def look(self, now_ms: int) -> bool:
+    async def look(self, now_ms: int, *, at_once: bool = False) -> bool:
         """Capture the state, and store it if it is another one than the last; whether it was stored.
+
+        Args:
+            now_ms: the caller's clock.
+            at_once: a person waits for it: every change is stored, however many there were lately.
 
         Raises:
             UnreachableError, AccessError, ClusterError: the source does not tell.
@@ -92,9 +95,9 @@ class StateRecorder:
         async with await open_client(self._connection) as client:
             admin = Admin(self._connection, client)
             state = await capture_state(client, admin, self._repository.identity, now_ms)
-        return await asyncio.to_thread(self.store, state)
+        return await asyncio.to_thread(self.store, state, at_once=at_once)
 
-    def store(self, state: ClusterState) -> bool:
+    def store(self, state: ClusterState, *, at_once: bool = False) -> bool:
         """Store a capture if it is another one than the last; whether it was. Blocks.
 
         Raises:
@@ -103,7 +106,7 @@ class StateRecorder:
         recent = list_states(self._repository, since_ms=state.captured_at_ms - _SPAN_MS)
         last = self._newest(recent)
         if last is not None:
-            is_old = state.captured_at_ms - last.captured_at_ms >= _HOUR_MS
+            is_old = at_once or state.captured_at_ms - last.captured_at_ms >= _HOUR_MS
             if is_same_state(last, state, with_brokers=is_old) or (len(recent) >= _MOST_IN_SPAN and not is_old):
                 return False
         put_state(self._repository, state)

@@ -14,7 +14,6 @@ from mirror.cli.__main__ import main
 from mirror.core.cluster_state import ClusterState
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import open_client
-from mirror.kafka.cluster_view import ClusterView
 from mirror.service.cluster_states import list_states, state_at
 from mirror.service.snapshots import find_snapshot, read_snapshot
 from mirror.service.state_capture import capture_state
@@ -78,11 +77,10 @@ async def test_only_what_changed_is_stored(lab: WorkerLab) -> None:
     """A look that finds the same stores nothing; a changed setting is found by the next look."""
     lab.make_topic("state-third")
     connection = connection_for(lab._config.source_cluster)
-    async with await open_client(connection) as client:
-        recorder = StateRecorder(lab.repository, connection, ClusterView(client))
-        assert [await recorder.look(T) for T in (1, 2)] == [True, False]
-        lab.set_config("state-third", "retention.ms", "1000")
-        assert [await recorder.look(T) for T in (3, 4)] == [True, False]
+    recorder = StateRecorder(lab.repository, connection)
+    assert [await recorder.look(at_ms) for at_ms in (1, 2)] == [True, False]
+    lab.set_config("state-third", "retention.ms", "1000")
+    assert [await recorder.look(at_ms) for at_ms in (3, 4)] == [True, False]
     assert list_states(lab.repository) == [1, 3]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from mirror.cli.__main__ import main
 from mirror.core.group_plan import GroupChoice
 from mirror.core.positions import TopicPartition as Tp
 from mirror.core.recovery_point import PointKind, RecoveryPoint
+from mirror.service.cluster_states import state_at
 from mirror.service.snapshots import snapshot_point
 from tests.fault.worker_lab import WorkerLab
 from tests.restoring import consume_all, restore, selection_of
@@ -103,6 +105,32 @@ def test_a_snapshot_outlives_what_comes_after_it(lab: WorkerLab, capsys: pytest.
     assert [(one.partition, one.records) for one in plan.topics[0].partitions] == [(0, 50), (1, 50)]
     assert len(consume_all(lab.kafka.bootstrap, f"snap-r-{topic}")) == result.loaded_records == 100
     assert sorted(position.offset for position in result.groups[0].positions.values()) == [30, 31]
+
+
+def test_a_position_that_a_transaction_may_move_is_waited_for(
+    lab: WorkerLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until the transaction has ended: the position is the one that it committed. And the cluster's state is captured with it."""
+    topic, group = lab.make_topic("snap-tx", 2), f"g-{time.time_ns()}"
+    produce(lab, topic, 10)
+    lab.worker(run=False)
+    commit(lab, group, TopicPartition(topic, 0, 1))
+    consumer = Consumer({"bootstrap.servers": lab.kafka.bootstrap, "group.id": group, "log_level": 0})
+    producer = Producer({"bootstrap.servers": lab.kafka.bootstrap, "transactional.id": f"tx-{group}", "log_level": 0})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.send_offsets_to_transaction([TopicPartition(topic, 0, 3)], consumer.consumer_group_metadata(), 30)
+    ending = threading.Timer(3.0, producer.commit_transaction)
+    ending.start()
+    made = run(lab, capsys, "snapshot", "create", "tx")[1]
+    ending.join()
+    consumer.close()
+    assert made["notes"] == []
+    assert made["skew_ms"] > 1000
+    point = snapshot_point(lab.repository, "tx")
+    assert {tp: one.offset for tp, one in point.groups[group].items()} == {Tp(topic, 0): 3}
+    state = state_at(lab.repository, made["taken_at_ms"])
+    assert topic in {one.topic for one in state.topics}
 
 
 def test_short_without_a_worker(lab: WorkerLab, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ def a_state(builder: RepositoryBuilder, at_ms: int = T0_MS, **changes: Any) -> C
 
 def recorder(builder: RepositoryBuilder) -> StateRecorder:
     """One that is only given captures."""
-    return StateRecorder(builder.repository, cast(Any, None), cast(Any, None))
+    return StateRecorder(builder.repository, cast(Any, None))
 
 
 def texts(before: ClusterState, after: ClusterState) -> list[str]:
@@ -153,6 +153,7 @@ def test_a_restless_cluster_fills_no_bucket() -> None:
         if one.store(with_orders(a_state(builder, T0_MS + minute * MINUTE_MS), partition_count=minute + 1))
     ]
     assert stored == [*range(12), 71, 131, 191]
+    assert one.store(a_state(builder, T0_MS + 240 * MINUTE_MS), at_once=True)
 
 
 def test_a_damaged_capture_is_replaced_by_a_new_one() -> None:
