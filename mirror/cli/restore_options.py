@@ -31,6 +31,14 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 _OPTIONS = [
     click.option("--topic", "topics", multiple=True, metavar="GLOB", help="Topics; repeatable.  [default: all]"),
     click.option("--topic-regex", "regexes", multiple=True, metavar="REGEX", help="The same, by regular expression."),
+    click.option(
+        "--partition",
+        "partitions",
+        multiple=True,
+        type=click.IntRange(0),
+        metavar="N",
+        help="Only this partition of each topic; the others stay empty. Repeatable.",
+    ),
     click.option("--exclude", multiple=True, metavar="GLOB", help="Topics to leave out; repeatable."),
     click.option(
         "--at",
@@ -124,6 +132,7 @@ def _selection(
     topics: Sequence[str],
     regexes: Sequence[str],
     exclude: Sequence[str],
+    partitions: Sequence[int],
     at: str | None,
     until: str | None,
     latest: bool,
@@ -145,6 +154,7 @@ def _selection(
 ) -> RestoreSelection:
     return RestoreSelection(
         topics=_filter(topics, regexes, exclude),
+        partitions=frozenset(partitions),
         renames=pairs("--rename", renames),
         prefix=prefix,
         incarnations=pairs("--incarnation", incarnations),

@@ -34,10 +34,17 @@ class RestoreMark(NamedTuple):
     digest: int
 
     @classmethod
-    def of(cls, point: RecoveryPoint, mode: OffsetMode, topic_id: str, topic: str) -> "RestoreMark":
-        """The mark of a restore of this incarnation to this point."""
+    def of(
+        cls,
+        point: RecoveryPoint,
+        mode: OffsetMode,
+        topic_id: str,
+        topic: str,
+        partitions: frozenset[int] = frozenset(),
+    ) -> "RestoreMark":
+        """The mark of a restore of this incarnation, or of some partitions of it, to this point."""
         named = sorted((tp.partition, offset) for tp, offset in point.offsets.items() if tp.topic == topic)
-        text = f"{topic_id} {point.since_ms} {named}"
+        text = f"{topic_id} {point.since_ms} {named} {sorted(partitions)}"
         return cls(point.kind, mode, (point.time_ms or 0) & _TIME_BITS, zlib.crc32(text.encode()) & 0xFFFF)
 
     @classmethod

@@ -179,7 +179,7 @@ def _plan_topic(
             "holes are filled by aborted transactions (the right ClusterAction on the cluster is missing): consumers that read "
             "uncommitted see empty records there"
         )
-    mark = RestoreMark.of(selection.point, selection.offsets, topic_id, name)
+    mark = RestoreMark.of(selection.point, selection.offsets, topic_id, name, selection.partitions)
     state = _state_of(target_name, target, present, count, mark)
     if state is TopicState.EMPTY and present and present.configs and dict(present.configs) != final:
         there = ", ".join(f"{key}={value}" for key, value in sorted(present.configs.items()))

@@ -38,6 +38,7 @@ class RestoreSelection:
         offsets: which offsets records get.
         max_fill_s: how long filling the offsets of one partition may take.
         groups: which consumer groups are put where they stood.
+        partitions: only these of each topic; empty for all. The others are created and stay empty.
     """
 
     topics: TopicFilter
@@ -51,6 +52,7 @@ class RestoreSelection:
     offsets: OffsetMode = OffsetMode.EXACT
     max_fill_s: float = 600.0
     groups: GroupChoice = _ALL_GROUPS
+    partitions: frozenset[int] = frozenset()
 
     def target_name(self, topic: str) -> str:
         """What the topic is called on the target.

@@ -15,7 +15,7 @@ from mirror.core.filler import filler_batch
 from mirror.core.positions import TopicPartition as NamedPartition
 from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
 from mirror.core.restore_plan import TopicState
-from mirror.errors import RefusedError
+from mirror.errors import NoMatchError, RefusedError
 from mirror.kafka.batch_producer import BatchProducer
 from mirror.kafka.client import open_client
 from mirror.kafka.connection import ClusterConnection
@@ -278,3 +278,20 @@ async def test_the_plan_names_the_records_at_the_edge(kafka: Any, topic: Callabl
             plan, _ = await session.plan(wanted, now_ms=time.time_ns() // 1_000_000)
             (edge,) = (await session.boundaries(plan, most=10)).values()
             assert (edge.last_kept, edge.first_dropped) == expected
+
+
+async def test_one_partition(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:
+    """Only that one has records; the others are there, and empty."""
+    name = topic(3)
+    for partition in range(3):
+        _produce(kafka.bootstrap, name, 0, 20 + partition, partition=partition)
+    taken = await _captured(kafka.bootstrap, [name], tmp_path)
+    only = selection_of(name, prefix="x-", partitions=frozenset({1}))
+    await restore(taken.repository, kafka.bootstrap, only)
+    assert _watermarks(kafka.bootstrap, f"x-{name}", 3) == [(0, 0), (0, 21), (0, 0)]
+    wanted = [record for record in consume_all(kafka.bootstrap, name) if record.partition == 1]
+    assert consume_all(kafka.bootstrap, f"x-{name}") == wanted
+    again, _ = await restore(taken.repository, kafka.bootstrap, only)
+    assert again.topics[0].state is TopicState.COMPLETE
+    with pytest.raises(NoMatchError, match="partition 7"):
+        await restore(taken.repository, kafka.bootstrap, selection_of(name, partitions=frozenset({7})))

@@ -18,7 +18,7 @@ from mirror.core.segment.index import TopicObject, WatermarkSample
 from mirror.errors import DamageError, NoMatchError, ObjectNotFoundError, RefusedError
 from mirror.storage.repository import Repository
 
-__all__ = ["Cuts", "find_cuts"]
+__all__ = ["Cuts", "find_cuts", "only_partitions"]
 
 _READERS = 8
 
@@ -118,6 +118,24 @@ def find_cuts(
             hint=f"--at {format_moment(newest_ms)}, or --allow-short to take what there is for all of it",
         )
     return _at_moment(repository, point, chosen, mine, topics, sealed_at_ms)
+
+
+def only_partitions(cuts: Cuts, partitions: frozenset[int]) -> Cuts:
+    """The cuts of these partitions alone.
+
+    Raises:
+        NoMatchError: no topic has one of them.
+    """
+    kept = {pid: cut for pid, cut in cuts.by_partition.items() if pid.partition in partitions}
+    topic_ids = {pid.topic_id for pid in kept}
+    chosen = {topic: topic_id for topic, topic_id in cuts.chosen.items() if topic_id in topic_ids}
+    if not chosen:
+        raise NoMatchError(
+            f"none of the selected topics has partition {', '.join(map(str, sorted(partitions)))}",
+            hint="`mirror inspect TOPIC` lists the partitions that are stored",
+        )
+    left_out = [f"{topic}: it has none of the selected partitions" for topic in cuts.chosen if topic not in chosen]
+    return Cuts(chosen, kept, [*cuts.left_out, *left_out])
 
 
 def _at_offsets(point: RecoveryPoint, chosen: Mapping[str, str], mine: Mapping[PartitionId, PartitionCoverage]) -> Cuts:

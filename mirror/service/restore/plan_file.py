@@ -57,6 +57,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
     allow_missing: bool
     allow_short: bool
     max_fill_s: float
+    partitions: list[int]
     has_groups: bool
     groups: list[str]
     group_renames: dict[str, str]
@@ -85,6 +86,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
             ),
             offsets=OffsetMode[self.offset_mode.upper()],
             max_fill_s=self.max_fill_s,
+            partitions=frozenset(self.partitions),
             groups=GroupChoice(
                 is_wanted=self.has_groups, regexes=tuple(map(re.escape, self.groups)), renames=self.group_renames
             ),
@@ -147,6 +149,7 @@ def freeze(selection: RestoreSelection, plan: RestorePlan, repository_id: str) -
         allow_missing=selection.allow_missing,
         allow_short=selection.allow_short,
         max_fill_s=selection.max_fill_s,
+        partitions=sorted(selection.partitions),
         has_groups=bool(plan.groups),
         groups=[group.group for group in plan.groups],
         group_renames={group.group: group.target_group for group in plan.groups if group.group != group.target_group},

@@ -20,7 +20,7 @@ from mirror.kafka.connection import ClusterConnection
 from mirror.kafka.marker_filler import may_write_markers
 from mirror.service.gone import describe_gone, find_gone
 from mirror.service.restore.boundaries import Boundary, find_boundaries
-from mirror.service.restore.cutting import find_cuts
+from mirror.service.restore.cutting import find_cuts, only_partitions
 from mirror.service.restore.execute import RestoreObserver, RestoreResult, execute
 from mirror.service.restore.fillers import choose_filler
 from mirror.service.restore.groups import add_groups, put_groups, refuse_active
@@ -162,6 +162,8 @@ class RestoreSession:
             inventory.sealed_at_ms,
             now_ms=now_ms,
         )
+        if selection.partitions:
+            cuts = only_partitions(cuts, selection.partitions)
         topics = inventory.topics
         if selection.point.kind in (PointKind.AT, PointKind.SNAPSHOT):
             topics = await asyncio.to_thread(self._repository.list_topics, as_of_ms=selection.point.time_ms)
