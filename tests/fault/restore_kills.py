@@ -29,6 +29,7 @@ ACTIONS: dict[str, str] = {
     "int": "Ctrl-C",
     "term": "SIGTERM",
     "frozen": "SIGSTOP, a second one runs to its end, SIGCONT",
+    "early": "the same, before the first one has written anything",
     "race": "SIGSTOP, a second one runs for a second, SIGCONT",
     "double": "a second one is started while the first loads",
 }
@@ -109,8 +110,8 @@ class RestoreKills:
         there = self._there(prefix)
         if action != "double":
             first.signal(signal.SIGSTOP)
-        second = self._lab.start(prefix, rate="" if action == "frozen" else RATE)
-        if action == "frozen":
+        second = self._lab.start(prefix, rate="" if action in ("frozen", "early") else RATE)
+        if action in ("frozen", "early"):
             second.wait()
             self._judge_said(prefix, second, "the second")
         else:
@@ -129,7 +130,9 @@ class RestoreKills:
 
     def _wait(self, prefix: str, action: str, run: Run) -> None:
         """Until the moment of this action."""
-        if action == "lead":
+        if action == "early":
+            self._until(run, lambda: bool(watermarks(self._lab.bootstrap, f"{prefix}{self._lead}", 1)))
+        elif action == "lead":
             self._until(
                 run, lambda: any(high for _, high in watermarks(self._lab.bootstrap, f"{prefix}{self._lead}", 1))
             )

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from mirror.core.compression import unpack
-from mirror.core.filler import FILLER_RECORDS_MAX, filler_batch, is_filler
+from mirror.core.filler import FILLER_RECORDS_MAX, filler_batch, is_filler, is_filler_body
 from mirror.core.record_batch import HEADER_BYTES, read_header
 from mirror.core.records import iterate_records
 from tests.builders import a_batch, a_tail
@@ -43,3 +43,15 @@ def test_only_empty_records_are_fillers() -> None:
     header = read_header(batch)
     records = iterate_records(header, unpack(header.codec, batch[HEADER_BYTES:]))
     assert [is_filler(record) for record in records] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 8193])
+def test_a_body_is_known_as_filler_at_once(count: int) -> None:
+    """As its records one by one, without looking at them one by one: resuming in a long lead takes no minutes."""
+    batch = filler_batch(count, timestamp_ms=1)
+    body = bytes(unpack(4, batch[HEADER_BYTES:]))
+    assert all(map(is_filler, iterate_records(read_header(memoryview(batch)), body)))
+    assert is_filler_body(count, body)
+    assert not is_filler_body(count + 1, body)
+    assert not is_filler_body(count, body[:-1] + b"\x02")
+    assert not is_filler_body(0, b"")

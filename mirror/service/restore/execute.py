@@ -37,6 +37,7 @@ from mirror.storage.repository import Repository
 __all__ = ["RestoreObserver", "RestoreResult", "RestoredTopic", "execute"]
 
 _CONFIGS_ARRIVE_S = 0.5
+_EXISTS = "TOPIC_ALREADY_EXISTS"
 _CONNECTIONS = 1  # more batches share a request: less work on both sides
 
 
@@ -153,15 +154,26 @@ class _Executor:
 
     async def _prepare(self, topic: TopicPlan, configs: Mapping[str, str]) -> None:
         if topic.state is TopicState.ABSENT:
+            await self._make(topic, configs)
+            return
+        unwanted = [name for name in topic.present_configs if name not in configs]
+        await self._admin.alter_topic_configs(topic.target_topic, set_values=configs, delete=unwanted)
+
+    async def _make(self, topic: TopicPlan, configs: Mapping[str, str]) -> None:
+        try:
             await self._admin.create_topic(
                 topic.target_topic,
                 partitions=len(topic.partitions),
                 replication_factor=topic.replication_factor,
                 configs=configs,
             )
-            return
-        unwanted = [name for name in topic.present_configs if name not in configs]
-        await self._admin.alter_topic_configs(topic.target_topic, set_values=configs, delete=unwanted)
+        except ClusterError as error:
+            if _EXISTS not in error.message:
+                raise
+            raise PartialError(
+                f"topic {topic.target_topic} was created since the plan was made, by another run of this restore or by a stranger",
+                hint="the same command looks at it, and goes on with it if it is of this restore",
+            ) from error
 
     # records
 
@@ -230,9 +242,7 @@ class _Executor:
 
         Raises:
             DamageError: somebody else wrote to it or deleted of it.
-            ClusterError: its settings are not those for loading.
         """
-        await SettingsWatch(self._admin, [topic]).check()
         names = [TopicPartition(topic.target_topic, partition.partition) for partition in topic.partitions]
         logs = await log_offsets(self._client, names)
         for name in names:
@@ -244,6 +254,10 @@ class _Executor:
                     f"[{begin}, {end}) were loaded: somebody else changed the topic",
                     hint="stop that client, delete the topic and restore again",
                 )
+
+    async def require_settings(self, topic: TopicPlan) -> None:
+        """Raises ClusterError if its settings are not those for loading."""
+        await SettingsWatch(self._admin, [topic]).check()
 
     async def put_configs(self, topic: TopicPlan) -> None:
         """Final settings; what the target refuses is noted, the rest is put."""
@@ -323,12 +337,12 @@ async def _finish_complete_topics(executor: _Executor, plan: RestorePlan) -> Non
         done = topic.target_topic in executor.progress.configured or topic.state is TopicState.COMPLETE
         if executor.progress.jobs and not done and executor.is_loaded(topic):
             try:
+                await executor.require_settings(topic)
                 await executor.check(topic)
                 await executor.put_configs(topic)
-            except DamageError:
-                continue  # it is not complete after all, and stays marked
-            except MirrorError:
-                return  # the same trouble again: it is told once, and the topic stays marked as unfinished
+            except MirrorError as again:  # the topic stays marked as unfinished
+                if again.transient:
+                    return  # the same trouble again: it is told once
 
 
 def _unfinished(executor: _Executor, plan: RestorePlan, error: MirrorError) -> MirrorError:

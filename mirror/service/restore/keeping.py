@@ -11,11 +11,13 @@ Everything before a hole is acknowledged before it is filled: markers and batche
 import asyncio
 
 from mirror.core.filler import FILLER_RECORDS_MAX, filler_batch
+from mirror.core.positions import TopicPartition
 from mirror.errors import ClusterError
 from mirror.kafka.batch_producer import OFFSET_UNKNOWN
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.delete_records import delete_records
-from mirror.kafka.hole_filler import HoleFiller
+from mirror.kafka.hole_filler import HoleFiller, went_back_error, written_beyond_error
+from mirror.kafka.log_ends import log_ends
 from mirror.service.restore.loading import PartitionJob
 
 __all__ = ["LONG_LEAD_OFFSETS", "OffsetKeeper", "lead_to"]
@@ -41,6 +43,7 @@ class OffsetKeeper:
     def __init__(self, client: MirrorClient, filler: HoleFiller) -> None:
         self._client = client
         self._filler = filler
+        self._looked: set[TopicPartition] = set()
 
     async def reach(self, job: PartitionJob, offset: int) -> None:
         """Fill the offsets from the log's end to ``offset``; everything that was sent is acknowledged.
@@ -55,8 +58,19 @@ class OffsetKeeper:
             await self._begin(job, lead_to(job.lead_offset, offset))
             job.is_blank = False
         if offset > job.position:
+            if job.target not in self._looked:
+                await self._look(job)
             await self._filler.fill(job.target, start_offset=job.position, count=offset - job.position)
             job.position = offset
+
+    async def _look(self, job: PartitionJob) -> None:
+        """Before the first hole: a run that stood still while another went on must not write markers behind what that one loaded."""
+        found = (await log_ends(self._client, [job.target]))[job.target]
+        if found < job.position:
+            raise went_back_error(job.target, known_offset=job.position, found_offset=found)
+        if found > job.position:
+            raise written_beyond_error(job.target, expected_offset=job.position, found_offset=found)
+        self._looked.add(job.target)
 
     async def _begin(self, job: PartitionJob, lead_offset: int) -> None:
         topic, partition = job.target

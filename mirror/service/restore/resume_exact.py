@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mirror.core.compression import unpack
 from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.cuts import clip
-from mirror.core.filler import is_filler
+from mirror.core.filler import is_filler_body
 from mirror.core.positions import TopicPartition
 from mirror.core.record_batch import HEADER_BYTES, TRANSACTIONAL_BIT, BatchHeader, scan_batches
 from mirror.core.records import RawRecord, iterate_records
@@ -57,7 +57,7 @@ class _Batch(NamedTuple):
         """Whether it is one of the batches that bring a log to its beginning."""
         if self.header.is_control:
             return False
-        return all(map(is_filler, iterate_records(self.header, unpack(self.header.codec, self.body))))
+        return is_filler_body(self.header.record_count, unpack(self.header.codec, self.body))
 
     @property
     def is_hole(self) -> bool:
