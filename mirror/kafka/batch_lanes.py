@@ -75,8 +75,9 @@ class Lane:
     @property
     def may_send(self) -> bool:
         """Whether the head of the queue may go out now."""
-        most = _BROKER_REMEMBERS_BATCHES if self.proven else 1
-        return bool(self.queue) and not self.recovering and self.failed is None and len(self.in_flight) < most
+        if not self.queue or self.recovering or self.failed is not None:
+            return False
+        return len(self.in_flight) < (_BROKER_REMEMBERS_BATCHES if self.proven else 1)
 
     def add(self, batch: bytearray, record_count: int, deadline_s: float, *, modulus: int) -> Pending:
         """Queue a batch behind all others."""
@@ -86,6 +87,16 @@ class Lane:
         self.next_sequence = (self.next_sequence + record_count) % modulus
         self.queue.append(pending)
         return pending
+
+    def land(self, pending: Pending) -> bool:
+        """Take a batch out of what is in flight; False where it is not any more."""
+        if self.in_flight and self.in_flight[0] is pending:
+            self.in_flight.popleft()
+        elif pending in self.in_flight:
+            self.in_flight.remove(pending)
+        else:
+            return False
+        return True
 
     def put_back(self, pending: Pending) -> None:
         """Return what was in flight to its place in the queue."""

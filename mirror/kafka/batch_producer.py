@@ -144,7 +144,8 @@ class BatchProducer:
         lane = self._lane(tp)
         if lane.failed is not None:
             raise lane.failed
-        await self._budget.take(len(batch))
+        if not self._budget.take_now(len(batch)):
+            await self._budget.take(len(batch))
         try:
             if lane.failed is not None:  # while we waited for memory
                 raise lane.failed  # noqa: TRY301 - the bytes go back below
@@ -297,9 +298,8 @@ class BatchProducer:
         self._failed_once(lane, pending, error, transient=transient)
 
     def _acknowledged(self, lane: Lane, pending: Pending, base_offset: int) -> None:
-        if pending not in lane.in_flight:
+        if not lane.land(pending):
             return  # the lane was given up while this one was on its way
-        lane.in_flight.remove(pending)
         lane.proven = not lane.recovering
         lane.unknown_since_s = None
         if not pending.future.done():

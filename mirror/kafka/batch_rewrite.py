@@ -5,19 +5,23 @@ from typing import Final
 
 import crc32c
 
-from mirror.core.record_batch import ATTRIBUTES_POSITION, CRC_POSITION, TRANSACTIONAL_BIT, read_header
+from mirror.core.record_batch import (
+    ATTRIBUTES_POSITION,
+    CONTROL_BIT,
+    CRC_POSITION,
+    HEADER,
+    HEADER_BYTES,
+    LENGTH_OVERHEAD_BYTES,
+    MAGIC,
+    TRANSACTIONAL_BIT,
+    read_header,
+)
 
 __all__ = ["SEQUENCE_MODULUS", "prepare"]
 
 SEQUENCE_MODULUS: Final = 2**31
 
-_BASE_OFFSET: Final = struct.Struct(">q")
-_LEADER_EPOCH: Final = struct.Struct(">i")
-_LEADER_EPOCH_POSITION: Final = 12
 _CRC: Final = struct.Struct(">I")
-_ATTRIBUTES: Final = struct.Struct(">h")
-_PRODUCER: Final = struct.Struct(">qhi")
-_PRODUCER_POSITION: Final = 43
 
 
 def prepare(
@@ -32,7 +36,56 @@ def prepare(
         BatchDamageError, UnsupportedFormatError: this is not exactly one whole v2 batch.
         ValueError: a broker would refuse it as it is (a control batch, or one with holes): re-encode it first.
     """
-    header = read_header(memoryview(batch))
+    if len(batch) < HEADER_BYTES:
+        read_header(memoryview(batch))  # raises
+    ready = bytearray(batch)
+    (
+        base_offset,
+        length,
+        _,
+        magic,
+        _,
+        attributes,
+        last_offset_delta,
+        base_timestamp,
+        max_timestamp,
+        _,
+        _,
+        _,
+        record_count,
+    ) = HEADER.unpack_from(ready)
+    if (
+        not 0 <= base_offset < 1 << 62
+        or magic != MAGIC
+        or length + LENGTH_OVERHEAD_BYTES != len(ready)
+        or attributes & CONTROL_BIT
+        or record_count != last_offset_delta + 1
+        or record_count <= 0
+    ):
+        _check(memoryview(batch))
+    HEADER.pack_into(
+        ready,
+        0,
+        0,
+        length,
+        -1,
+        MAGIC,
+        0,
+        attributes & ~TRANSACTIONAL_BIT,
+        last_offset_delta,
+        base_timestamp,
+        max_timestamp,
+        producer_id,
+        producer_epoch,
+        base_sequence,
+        record_count,
+    )
+    _CRC.pack_into(ready, CRC_POSITION, crc32c.crc32c(memoryview(ready)[ATTRIBUTES_POSITION:]))
+    return ready, record_count
+
+
+def _check(batch: memoryview) -> None:
+    header = read_header(batch)
     if header.batch_bytes != len(batch):
         raise ValueError(
             f"batch at offset {header.base_offset} has {header.batch_bytes} bytes, {len(batch)} were given"
@@ -42,11 +95,3 @@ def prepare(
             f"batch at offset {header.base_offset} cannot be produced as it is: "
             + ("a control batch" if header.is_control else "compaction left holes in it")
         )
-    copy = bytearray(batch)
-    _BASE_OFFSET.pack_into(copy, 0, 0)
-    _LEADER_EPOCH.pack_into(copy, _LEADER_EPOCH_POSITION, -1)
-    _ATTRIBUTES.pack_into(copy, ATTRIBUTES_POSITION, header.attributes & ~TRANSACTIONAL_BIT)
-    _PRODUCER.pack_into(copy, _PRODUCER_POSITION, producer_id, producer_epoch, base_sequence)
-    with memoryview(copy) as view:
-        _CRC.pack_into(copy, CRC_POSITION, crc32c.crc32c(view[ATTRIBUTES_POSITION:]))
-    return copy, header.record_count

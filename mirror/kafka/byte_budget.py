@@ -19,10 +19,16 @@ class ByteBudget:
         """Bytes that are out now."""
         return self._used_bytes
 
+    def take_now(self, size_bytes: int) -> bool:
+        """Take bytes if so many are free and nobody waits for them; False where not."""
+        if self._waiters or not self._fits(size_bytes):
+            return False
+        self._used_bytes += size_bytes
+        return True
+
     async def take(self, size_bytes: int) -> None:
         """Wait until so many bytes are free, and take them. Cancelling takes nothing."""
-        if not self._waiters and self._fits(size_bytes):
-            self._used_bytes += size_bytes
+        if self.take_now(size_bytes):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((size_bytes, waiter))

@@ -5,10 +5,12 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from aiokafka.protocol.api import RequestHeader_v2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mirror.core.positions import TopicPartition
+from mirror.kafka.wire.api import Api, RawRequest
 from mirror.kafka.wire.codec import MalformedError, Reader, Writer, topic_id_bytes, topic_id_text
 from mirror.kafka.wire.describe_acls import decode_describe_acls
 from mirror.kafka.wire.fetch import READ_COMMITTED, FetchPartition, FetchRequest, decode_fetch, encode_fetch
@@ -16,7 +18,7 @@ from mirror.kafka.wire.init_producer_id import decode_init_producer_id
 from mirror.kafka.wire.list_offsets import decode_list_offsets
 from mirror.kafka.wire.metadata import decode_metadata, encode_metadata
 from mirror.kafka.wire.offset_for_leader_epoch import decode_offset_for_leader_epoch
-from mirror.kafka.wire.produce import decode_produce, encode_produce
+from mirror.kafka.wire.produce import ProducedPartition, decode_produce, encode_produce
 
 ID = "AAECAwQFBgcICQoLDA0ODw"
 DECODERS: list[Callable[[Reader], object]] = [
@@ -175,3 +177,31 @@ def test_a_huge_count_is_refused_before_it_is_believed() -> None:
     bomb = Writer().i32(0).i16(0).i32(0).uvarint(2**32 - 1).finish() + bytes(100)
     with pytest.raises(MalformedError, match="items"):
         decode_fetch(_reader(bomb))
+
+
+@pytest.mark.parametrize("client_id", ["", "mirror", "mirror-ü", "x" * 300])
+def test_our_request_header_is_that_of_aiokafka(client_id: str) -> None:
+    """Ours is written at once, field by field it takes ten times as long."""
+    request = RawRequest(Api("Produce", 0, 9, since="2.8"), b"")
+    theirs = RequestHeader_v2(request, correlation_id=2**31 - 1, client_id=client_id)
+    assert request.build_request_header(2**31 - 1, client_id).encode() == theirs.encode()
+
+
+def test_produce_answers_with_and_without_errors() -> None:
+    """Partitions without an error are read at a glance; those beside them may have one."""
+
+    def write(out: Writer, partition: int) -> None:
+        out.i32(partition).i16(10 if partition == 1 else 0).i64(90 + partition).i64(-1).i64(3)
+        if partition == 1:
+            out.array([(2, "why")], lambda part, error: part.i32(error[0]).string(error[1]).no_tags())
+            out.string("too large")
+        else:
+            out.uvarint(1).string(None)
+        out.no_tags()
+
+    answer = Writer().uvarint(2).string("t").array([0, 1, 2], write).no_tags().i32(0).no_tags().finish()
+    assert decode_produce(_reader(answer)) == [
+        ProducedPartition("t", 0, 0, 90, -1, 3, None, []),
+        ProducedPartition("t", 1, 10, 91, -1, 3, "too large", [(2, "why")]),
+        ProducedPartition("t", 2, 0, 92, -1, 3, None, []),
+    ]

@@ -5,12 +5,13 @@ and on the answer ``parse_response_header`` and ``RESPONSE_TYPE.decode(BytesIO)`
 with a body that is already bytes and gives the answer back as a memoryview of the frame, uncopied.
 """
 
+import struct
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, Final, Protocol, TypeVar
 
 from aiokafka import errors as aiokafka_errors
-from aiokafka.protocol.api import RequestHeader_v2, ResponseHeader_v1
+from aiokafka.protocol.api import ResponseHeader_v1
 
 from mirror.errors import ClusterError, MirrorError
 from mirror.kafka.errors import kafka_error_to_ours
@@ -19,6 +20,8 @@ from mirror.kafka.wire.codec import Reader
 __all__ = ["Api", "ImmediateSender", "RawRequest", "Sender", "ask", "ask_now"]
 
 T = TypeVar("T")
+
+_HEADER: Final = struct.Struct(">hhih")  # API, version, correlation id, length of the client id
 
 
 class Sender(Protocol):
@@ -65,6 +68,19 @@ class _Frame:
         return memoryview(frame.getvalue())[frame.tell() :]
 
 
+class _Header:
+    """Request header v2; aiokafka's own takes as long as all else that a request needs."""
+
+    __slots__ = ("_encoded",)
+
+    def __init__(self, api_key: int, api_version: int, correlation_id: int, client_id: bytes) -> None:
+        self._encoded = b"%b%b\0" % (_HEADER.pack(api_key, api_version, correlation_id, len(client_id)), client_id)
+
+    def encode(self) -> bytes:
+        """The header."""
+        return self._encoded
+
+
 class RawRequest:
     """A request whose body is encoded already."""
 
@@ -91,9 +107,9 @@ class RawRequest:
             )
         return self
 
-    def build_request_header(self, correlation_id: int, client_id: str) -> Any:
+    def build_request_header(self, correlation_id: int, client_id: str) -> "_Header":
         """The request header of flexible versions."""
-        return RequestHeader_v2(self, correlation_id=correlation_id, client_id=client_id)
+        return _Header(self.API_KEY, self.API_VERSION, correlation_id, client_id.encode())
 
     def encode(self) -> bytes:
         """The body."""

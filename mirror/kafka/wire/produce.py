@@ -17,9 +17,11 @@ API: Final = Api("Produce", 0, 9, since="2.8")
 _ALL_IN_SYNC_REPLICAS: Final = -1
 _TIMEOUT_MS: Final = 30_000
 _FIXED_FIELDS: Final = struct.Struct(">ihqqq")
+_WITHOUT_ERROR: Final = struct.Struct(">ihqqq3s")
+_NOTHING_MORE: Final = b"\x01\x00\x00"  # no record errors, no message, no tags
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class ProducedPartition:
     """What became of one partition's batch; offsets and times are -1 where there is none."""
 
@@ -66,20 +68,28 @@ def decode_produce(reader: Reader) -> list[ProducedPartition]:
         topic = source.string()
 
         def read_partition(part: Reader) -> None:
-            partition, error_code, base_offset, log_append_time_ms, log_start_offset = part.fields(_FIXED_FIELDS)
-            record_errors = part.array(_record_error, least_item_bytes=6)
-            message = part.nullable_string()
-            part.tags()
+            usual = part.peek(_WITHOUT_ERROR)
+            record_errors: list[tuple[int, str | None]] = []
+            message: str | None = None
+            if usual is not None and usual[-1] == _NOTHING_MORE:  # as nearly all are: one look at each
+                part.raw(_WITHOUT_ERROR.size)
+                numbers = usual[:-1]
+            else:
+                numbers = part.fields(_FIXED_FIELDS)
+                record_errors = part.array(_record_error, least_item_bytes=6)
+                message = part.nullable_string()
+                part.tags()
+            partition, error_code, base_offset, log_append_time_ms, log_start_offset = numbers
             produced.append(
                 ProducedPartition(
-                    topic=topic,
-                    partition=partition,
-                    error_code=error_code,
-                    base_offset=base_offset,
-                    log_append_time_ms=log_append_time_ms,
-                    log_start_offset=log_start_offset,
-                    error_message=message,
-                    record_errors=record_errors,
+                    topic,
+                    partition,
+                    error_code,
+                    base_offset,
+                    log_append_time_ms,
+                    log_start_offset,
+                    message,
+                    record_errors,
                 )
             )
 
