@@ -235,7 +235,7 @@ class WorkerProcess:
         add_pages(app, self.metrics, self.gauges, self.health)
         app.pipeline = self.pipeline
         app.on_end = self._end
-        state = StateRecorder(reading, app.connection)
+        state = StateRecorder(reading, app.connection, admin)
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self._watch(), name="watch")
         watch.add_done_callback(self._watch_ended)

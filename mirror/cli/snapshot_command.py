@@ -60,7 +60,9 @@ def command() -> None:
 @json_option
 @pass_cli
 def create(cli: CliContext, name: str, wait: bool, timeout: str, alias: str) -> int:
-    """Take a snapshot of all topics that are backed up; its UTC time becomes part of its name.
+    """Take a snapshot of all topics that are backed up.
+
+    Its UTC time becomes part of its name: before-deploy@2026-11-23T02:41:07Z.
 
     Exits 6 where workers have not stored everything up to it yet (--wait waits for them): until then it cannot be restored whole.
     """
@@ -88,6 +90,7 @@ def create(cli: CliContext, name: str, wait: bool, timeout: str, alias: str) -> 
         print_line(f"next: `mirror snapshot show {shown}` says what is stored; `mirror status` whether workers run")
     else:
         print_line(f"all of it is stored{f' (waited {waited_s:.0f} s)' if wait else ''}", color="green")
+        _print_next(snapshot)
     return _SHORT_CODE if short else 0
 
 
@@ -127,8 +130,9 @@ def _stored(cli: CliContext, repository: Repository, snapshot: Snapshot, timeout
 @json_option
 @pass_cli
 def list_all(cli: CliContext, alias: str) -> int:
-    """List the snapshots, and whether all of each is stored. Needs the repository only.
+    """List the snapshots, and whether they are stored whole.
 
+    Needs the repository only.
     Exits 5 where one is damaged.
     """
     repository = open_for(cli, alias, goes_on=True)
@@ -173,7 +177,10 @@ def list_all(cli: CliContext, alias: str) -> int:
 @json_option
 @pass_cli
 def show(cli: CliContext, name: str, alias: str) -> None:
-    """Show what a snapshot holds, and up to where each partition is stored. Needs the repository only."""
+    """Show what a snapshot holds, and what is stored of it.
+
+    NAME is as `mirror snapshot list` shows it, or its part before the @ where only one has it. Needs the repository only.
+    """
     repository = open_for(cli, alias, goes_on=True)
     with waiting_for(cli, repository):
         snapshot = read_snapshot(repository, find_snapshot(repository, name))
@@ -211,9 +218,9 @@ def show(cli: CliContext, name: str, alias: str) -> None:
 @json_option
 @pass_cli
 def delete(cli: CliContext, name: str, alias: str) -> None:
-    """Delete a snapshot; the data stays, and `--at` and `--to-offsets` still reach it.
+    """Delete a snapshot; no data is deleted.
 
-    Needs the right to delete objects below snapshots/, which workers do not need.
+    `--at` and `--to-offsets` still reach what it named. Needs the right to delete objects below snapshots/, which workers do not need.
     """
     repository = open_for(cli, alias)
     with waiting_for(cli, repository):
@@ -229,7 +236,7 @@ def _print_created(snapshot: Snapshot) -> None:
     partitions = sum(len(topic.partitions) for topic in snapshot.topics)
     print_line(
         f"snapshot {shown_name(snapshot.key)}: {len(snapshot.topics)} topics, {partitions} partitions, "
-        f"{len(snapshot.groups)} consumer groups, asked within {human_duration(snapshot.skew_ms)}",
+        f"{len(snapshot.groups)} consumer groups, asked within {_skew(snapshot)}",
         bold=True,
     )
     for note in snapshot.notes:
@@ -237,11 +244,22 @@ def _print_created(snapshot: Snapshot) -> None:
 
 
 def _print_state(snapshot: Snapshot, short: Sequence[ShortPartition]) -> None:
-    print_line(f"asked within {human_duration(snapshot.skew_ms)}, until {utc(snapshot.taken_at_ms, with_ms=True)}")
+    print_line(f"asked within {_skew(snapshot)}, until {utc(snapshot.taken_at_ms, with_ms=True)}")
     if short:
         print_line(f"NOT ALL OF IT IS STORED: {_shortfall_text(short)}", color="red")
     else:
         print_line("all of it is stored", color="green")
+        _print_next(snapshot)
+
+
+def _print_next(snapshot: Snapshot) -> None:
+    print_line(
+        f"next: `mirror plan --snapshot {shown_name(snapshot.key)} --target ALIAS` shows what coming back would do"
+    )
+
+
+def _skew(snapshot: Snapshot) -> str:
+    return f"{snapshot.skew_ms} ms" if snapshot.skew_ms < 1000 else human_duration(snapshot.skew_ms)
 
 
 def _missing(short: Sequence[ShortPartition]) -> int:

@@ -8,7 +8,14 @@ from mirror.core.positions import TopicPartition
 from mirror.core.segment.index import FORMAT_VERSION, RepositoryObject
 from mirror.core.snapshot import Snapshot, SnapshotGroup, SnapshotPartition, SnapshotPosition, SnapshotTopic
 from mirror.core.topic_filter import TopicFilter
-from mirror.errors import ClusterBusyError, MirrorError, NoMatchError, TopicNotFoundError, WrongRepositoryError
+from mirror.errors import (
+    AccessError,
+    ClusterBusyError,
+    MirrorError,
+    NoMatchError,
+    TopicNotFoundError,
+    WrongRepositoryError,
+)
 from mirror.kafka.admin import Admin, non_default
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.cluster import ClusterDescription, LogOffsets, TopicDescription, describe_cluster, log_offsets
@@ -19,6 +26,7 @@ from mirror.service.group_capture import own_groups
 __all__ = ["take_snapshot"]
 
 _SWEEPS: Final = 3
+_NAMED: Final = 5
 
 
 async def take_snapshot(
@@ -108,7 +116,13 @@ async def _configs(
 
 
 async def _group_notes(admin: Admin, groups: AllPositions) -> list[str]:
-    notes = [f"group {name} is not in it: {error.message}" for name, error in groups.errors.items()]
+    forbidden = [name for name, error in groups.errors.items() if isinstance(error, AccessError)]
+    notes = [
+        f"group {name} is not in it: {error.message}" for name, error in groups.errors.items() if name not in forbidden
+    ]
+    if forbidden:
+        named = ", ".join(forbidden[:_NAMED]) + " …" * (len(forbidden) > _NAMED)
+        notes.append(f"{len(forbidden)} consumer groups are not in it, DESCRIBE on them is missing: {named}")
     try:
         if "DESCRIBE" not in await admin.cluster_operations():
             notes.append(

@@ -41,11 +41,13 @@ class StateRecorder:
     Args:
         repository: where.
         connection: to the source. Each look has connections of its own: a broker that stumbles over a question holds up nobody else.
+        admin: of the source, for as long as this lives; without one each look makes its own, whose end takes a moment.
     """
 
-    def __init__(self, repository: Repository, connection: ClusterConnection) -> None:
+    def __init__(self, repository: Repository, connection: ClusterConnection, admin: Admin | None = None) -> None:
         self._repository = repository
         self._connection = connection
+        self._admin = admin
         self._looked_at: _Signature | None = None
         self._next_look = 0.0
         self._is_failing = False
@@ -93,7 +95,7 @@ class StateRecorder:
             StoreError and others: the store cannot be read or written.
         """
         async with await open_client(self._connection) as client:
-            admin = Admin(self._connection, client)
+            admin = self._admin or Admin(self._connection, client)
             state = await capture_state(client, admin, self._repository.identity, now_ms)
         return await asyncio.to_thread(self.store, state, at_once=at_once)
 

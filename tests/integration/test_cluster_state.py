@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AclOperation, ResourceType
 
 from mirror.cli.__main__ import main
@@ -147,6 +148,17 @@ def test_a_missing_right_is_a_note(
     secrets = [name for name, value in own.items() if name.endswith("sasl.jaas.config") and value is not None]
     assert ("listener.name.sasl_ssl.plain.sasl.jaas.config" in own, secrets) == (True, [])
     assert all(password not in repr(rich) for password in secure_kafka.passwords.values())
+    consumer = Consumer(
+        {"bootstrap.servers": secure_kafka.bootstrap, "group.id": "rights-g", "enable.auto.commit": False}
+    )
+    consumer.commit(offsets=[TopicPartition("rights-a", 0, 0)], asynchronous=False)
+    consumer.close()
+    time.sleep(1.0)  # a snapshot's name has seconds
     code, made = run(lab, capsys, "snapshot", "create", "granted", "--wait")
-    assert (code, made["notes"]) == (0, [])
+    assert code == 0
+    (note,) = made["notes"]
+    assert "consumer groups are not in it, DESCRIBE on them is missing" in note
+    secure_kafka.allow("mirror", ResourceType.GROUP, "*", may.DESCRIBE)
+    code, made = run(lab, capsys, "snapshot", "create", "all", "--wait")
+    assert (code, made["notes"], made["groups"]) == (0, [], 1)
     assert read_snapshot(lab.repository, find_snapshot(lab.repository, "granted")).topics[0].configs == {}
