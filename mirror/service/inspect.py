@@ -5,11 +5,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mirror.core.coverage import CoveredRun, PartitionCoverage, build_coverage
+from mirror.core.keys import (
+    SNAPSHOTS_PREFIX,
+    STATE_PREFIX,
+    TOPICS_PREFIX,
+    parse_snapshot_key,
+    parse_state_key,
+    parse_topic_key,
+)
+from mirror.core.moments import format_moment
 from mirror.core.record_batch import CODEC_NAMES
 from mirror.core.restore_plan import is_exact
 from mirror.core.segment.blocks import StoredBatch
 from mirror.core.segment.index import RunEntry, SegmentIndex
-from mirror.errors import NoMatchError
+from mirror.core.snapshot import shown_name
+from mirror.errors import NoMatchError, UsageError
 from mirror.service.reading import LoadedRun
 from mirror.storage.repository import Repository
 
@@ -145,13 +155,27 @@ def inspect_topic(
 
 
 def inspect_object(repository: Repository, key: str) -> ObjectView:
-    """The footer of an object.
+    """The footer of a segment object.
 
     Raises:
+        UsageError: it is an object of another kind; the hint has the command that shows it.
         ObjectNotFoundError, DamageError.
     """
+    if hint := _shown_by(key):
+        raise UsageError(f"{key} is no segment object", hint=hint)
     index, size_bytes = repository.read_index(key)
     return ObjectView(key=key, size_bytes=size_bytes, index=index)
+
+
+def _shown_by(key: str) -> str:
+    """The command that shows an object which is no segment; empty for all others."""
+    if key.startswith(SNAPSHOTS_PREFIX):
+        return f"`mirror snapshot show {shown_name(parse_snapshot_key(key))}` shows it"
+    if key.startswith(STATE_PREFIX):
+        return f"`mirror state show --at {format_moment(parse_state_key(key))}` shows it"
+    if key.startswith(TOPICS_PREFIX):
+        return f"`mirror inspect {parse_topic_key(key).topic}` shows what is stored of the topic"
+    return ""
 
 
 def list_batches(repository: Repository, key: str, run: RunEntry) -> list[BatchLine]:

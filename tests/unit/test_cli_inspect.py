@@ -7,6 +7,8 @@ import pytest
 
 from mirror.cli.__main__ import main
 from mirror.core.segment.index import GapEntry
+from mirror.errors import UsageError
+from mirror.service.inspect import inspect_object
 from mirror.storage.folder import FolderStore
 from tests.observe_builders import T0_MS, TOPIC_ID, RepositoryBuilder, a_batch, a_slice
 
@@ -87,3 +89,18 @@ def test_a_name_that_begins_with_a_dash(
     assert code == 0
     assert out.startswith("-dash\n")
     assert "--help" in inspect(tmp_path, capsys, "--nope")[2]
+
+
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("snapshots/1790000000000-a.json", "mirror snapshot show a@2026-09-21T14:13:20Z"),
+        ("state/1790000000000.json", "mirror state show --at 2026-09-21T14:13:20.000Z"),
+        (f"topics/orders/{'A' * 22}/1790000000000.json", "mirror inspect orders"),
+    ],
+)
+def test_other_objects_name_the_command_that_shows_them(key: str, command: str) -> None:
+    """They are no damage, also where such an object does not exist."""
+    with pytest.raises(UsageError, match="no segment object") as raised:
+        inspect_object(RepositoryBuilder().repository, key)
+    assert f"`{command}`" in str(raised.value.hint)
