@@ -5,10 +5,10 @@ __all__ = ["WHY"]
 _RESTORE = (
     "A produce request carries one batch of each partition, and the batches of these topics are small "
     "(the Java producer's default): 35,000 of them are 9,000 requests of four. Our one thread is busy for "
-    "85 % of the time. Of its CPU a sixth makes batches ready (copy, header, CRC), a quarter is sending "
-    "(a third of that the system call), a sixth are answers; the rest is asyncio and our code around it: "
-    "160 µs a batch. The other side sends batches of up to 1 MB. To merge batches would mean to encode "
-    "every record again."
+    "85 % of the time. Of its CPU an eighth makes batches ready (copy, header, CRC), a quarter is sending "
+    "(a third of that the system call), a twelfth reads answers; the rest is asyncio and our code around it. "
+    "The other side sends batches of up to 1 MB. To merge batches would mean to unpack, encode and pack every "
+    "record again: only tiny batches are merged."
 )
 
 WHY: dict[str, str] = {
