@@ -20,6 +20,7 @@ _SIGNALS = {
     "term": signal.SIGTERM,
 }
 _NOISY = {3, 4, 5}
+_DENSE = ["--offsets", "translated"]
 _MOST_RESUMES = 3
 
 ACTIONS: dict[str, str] = {
@@ -69,6 +70,7 @@ class RestoreKills:
         self._hole = hole
         self._say = say
         self._number = 0
+        self._args: list[str] = []
         self.result = KillResult()
 
     def run(self, actions: Sequence[str]) -> KillResult:
@@ -82,6 +84,7 @@ class RestoreKills:
             action = left.pop(0)
             self._number += 1
             prefix = f"k{self._number}-"
+            self._args = self._random.choice([["--latest"], ["--latest"], self._lab.until, ["--latest", *_DENSE]])
             if action in _SIGNALS:
                 also = [left.pop(0)] if left and left[0] in _SIGNALS else []
                 told = [self._end(prefix, one) for one in (action, *also)]
@@ -95,8 +98,12 @@ class RestoreKills:
             self._lab.forget(prefix)
         return self.result
 
+    @property
+    def _is_dense(self) -> bool:
+        return self._args[1:] == _DENSE
+
     def _end(self, prefix: str, action: str) -> str:
-        run = self._lab.start(prefix, rate=RATE)
+        run = self._lab.start(prefix, *self._args, rate=RATE)
         self._wait(prefix, action, run)
         there = self._there(prefix)
         run.signal(_SIGNALS[action])
@@ -105,12 +112,12 @@ class RestoreKills:
         return f"{action} at {there}: {code}"
 
     def _twice(self, prefix: str, action: str) -> str:
-        first = self._lab.start(prefix, rate=RATE)
+        first = self._lab.start(prefix, *self._args, rate=RATE)
         self._wait(prefix, action, first)
         there = self._there(prefix)
         if action != "double":
             first.signal(signal.SIGSTOP)
-        second = self._lab.start(prefix, rate="" if action in ("frozen", "early") else RATE)
+        second = self._lab.start(prefix, *self._args, rate="" if action in ("frozen", "early") else RATE)
         if action in ("frozen", "early"):
             second.wait()
             self._judge_said(prefix, second, "the second")
@@ -125,7 +132,7 @@ class RestoreKills:
     def _judge_said(self, prefix: str, run: Run, name: str) -> None:
         """Exit 0 is a promise at that moment."""
         if run.wait() == 0:
-            difference = self._lab.difference(prefix)
+            difference = self._lab.difference(prefix, is_dense=self._is_dense)
             assert not difference, f"{name} said that it is complete: {difference}"
 
     def _wait(self, prefix: str, action: str, run: Run) -> None:
@@ -146,7 +153,9 @@ class RestoreKills:
 
             self._until(run, inside)
         else:
-            time.sleep(self._random.uniform(0.9, 6.0))
+            if self._random.random() < 0.8:
+                self._until(run, lambda: bool(watermarks(self._lab.bootstrap, f"{prefix}{self._lead}", 1)))
+            time.sleep(self._random.uniform(0.0, 4.5))
 
     def _until(self, run: Run, is_time: Callable[[], bool]) -> None:
         while run.is_running and not is_time():
@@ -163,14 +172,14 @@ class RestoreKills:
     def _finish(self, prefix: str, told: list[str], *, may_refuse: bool) -> str:
         codes: list[int] = []
         while not codes or (codes[-1] == 3 and len(codes) < _MOST_RESUMES):
-            last = self._lab.start(prefix)
+            last = self._lab.start(prefix, *self._args)
             codes.append(last.wait())
-        line = f"{prefix} {'; '.join(told)}; then {codes}"
+        line = f"{prefix} {' '.join(self._args)}: {'; '.join(told)}; then {codes}"
         if codes[-1]:
             assert codes[-1] in _NOISY, f"{line}: {last.said[-1500:]}"
             assert may_refuse, f"{line}: {last.said[-1500:]}"
             self.result.refused.append(f"{line}: {last.said.strip()[-600:]}")
         else:
-            difference = self._lab.difference(prefix)
+            difference = self._lab.difference(prefix, is_dense=self._is_dense)
             assert not difference, f"{line}: {difference}"
         return line

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from mirror.core.filler import filler_batch
+from mirror.core.moments import format_moment
 from mirror.kafka.batch_producer import BatchProducer
 from mirror.kafka.client import open_client
 from mirror.kafka.connection import ClusterConnection
@@ -138,6 +140,7 @@ class RestoreLab:
         folder: for the repository, the configuration and logs.
         topics: name → partitions.
         group: a group that stands in the middle of every topic.
+        until: options that mean all there is, by the records' own times; once it is prepared.
     """
 
     bootstrap: str
@@ -146,6 +149,7 @@ class RestoreLab:
     group: str
     originals: dict[str, Original] = field(default_factory=dict)
     positions: dict[str, list[int]] = field(default_factory=dict)
+    until: list[str] = field(default_factory=list)
     _runs: list[Run] = field(default_factory=list)
 
     async def prepare(self) -> None:
@@ -176,6 +180,7 @@ bootstrap_servers = ["{self.bootstrap}"]
 url = "file://{self.folder}/repo"
 """
         )
+        self.until = ["--until", format_moment(time.time_ns() // 1_000_000)]
         self._consent = ["--yes", "--target-cluster-id", cluster_id(self.bootstrap)]
 
     def _commit(self, topic: str) -> None:
@@ -199,10 +204,12 @@ url = "file://{self.folder}/repo"
         self._runs.append(run)
         return run
 
-    def difference(self, prefix: str) -> str:
+    def difference(self, prefix: str, *, is_dense: bool = False) -> str:
         """What the judge sees that is not as at the source; empty where all is equal."""
         for topic, original in self.originals.items():
-            copy = f"{prefix}{topic}"
+            copy, positions = f"{prefix}{topic}", self.positions[topic]
+            if is_dense:
+                original, positions = _dense(original, positions)
             there = watermarks(self.bootstrap, copy, self.topics[topic])
             if there != original.watermarks:
                 return f"{copy}: watermarks {there}, not {original.watermarks}"
@@ -212,8 +219,8 @@ url = "file://{self.folder}/repo"
                 first = next((pair for pair in pairs if pair[0] != pair[1]), None)
                 return f"{copy}: {len(records)} records, not {len(original.records)}; first difference {first}"
             stands = committed(self.bootstrap, f"{prefix}{self.group}", copy, self.topics[topic])
-            if stands != self.positions[topic]:
-                return f"{copy}: the group stands at {stands}, not at {self.positions[topic]}"
+            if stands != positions:
+                return f"{copy}: the group stands at {stands}, not at {positions}"
         return ""
 
     def forget(self, prefix: str) -> None:
@@ -227,6 +234,18 @@ url = "file://{self.folder}/repo"
         for run in self._runs:
             if run.is_running:
                 run.end()
+
+
+def _dense(original: Original, positions: list[int]) -> tuple[Original, list[int]]:
+    """The same with translated offsets."""
+    records: list[Seen] = []
+    ends = [0] * len(positions)
+    moved = [0] * len(positions)
+    for record in original.records:
+        records.append(record._replace(offset=ends[record.partition]))
+        ends[record.partition] += 1
+        moved[record.partition] += record.offset < positions[record.partition]
+    return Original(records=records, watermarks=[(0, log_end) for log_end in ends]), moved
 
 
 def produce(bootstrap: str, topic: str, count: int, *, partition: int = 0, size: int = 40, **options: Any) -> None:

@@ -39,7 +39,8 @@ async def test_what_is_restored_equals_the_model(
     identity = cluster_id(kafka.bootstrap)
     now_ms = time.time_ns() // 1_000_000
     repository = create_repository(store, cluster_id=identity, created_at_ms=now_ms, created_by="tests")
-    history = History(kafka.bootstrap, [topic(2), topic(2)], seed, Capture(repository))
+    stamped = {"message_timestamp_type": "LogAppendTime"} if choose.random() < 0.25 else {}
+    history = History(kafka.bootstrap, [topic(2), topic(2, **stamped)], seed, Capture(repository))
     try:
         for _ in range(choose.randint(2, 4)):
             await history.step()
@@ -48,17 +49,19 @@ async def test_what_is_restored_equals_the_model(
         history.close()
     for number, kind in enumerate((PointKind.AT, PointKind.UNTIL)):
         moment = choose.choice(history.moments[:-1])
+        since = choose.choice(history.moments[: history.moments.index(moment) + 1]) if choose.random() < 0.25 else None
         mode = choose.choices([OffsetMode.EXACT, OffsetMode.TRANSLATED], [4, 1])[0]
         prefix = f"m{number}-"
         selection = selection_of(
             *history.topics,
             prefix=prefix,
-            point=RecoveryPoint(kind=kind, time_ms=moment.time_ms),
+            point=RecoveryPoint(kind=kind, time_ms=moment.time_ms, since_ms=since and since.time_ms),
             offsets=mode,
             groups=_groups_of(history, moment, prefix),
         )
-        wanted = _wanted(history, moment, kind)
-        what = "\n".join([f"seed {seed}, {kind.name} {moment.time_ms} {mode.name}", *history.told])
+        wanted = _wanted(history, moment, kind, since)
+        said = f"seed {seed}, {kind.name} {moment.time_ms} since {since and since.time_ms} {mode.name}"
+        what = "\n".join([said, *history.told])
         if not any(log.records for log in wanted.values()):
             continue  # may be refused
         plan, _ = await restore(repository, kafka.bootstrap, selection)
@@ -74,13 +77,20 @@ def _groups_of(history: History, moment: Moment, prefix: str) -> GroupChoice:
     return GroupChoice(is_wanted=bool(renames), globs=tuple(history.groups), renames=renames)
 
 
-def _wanted(history: History, moment: Moment, kind: PointKind) -> dict[Place, PartitionModel]:
-    if kind is PointKind.AT:
-        return moment.logs
+def _wanted(history: History, moment: Moment, kind: PointKind, since: Moment | None) -> dict[Place, PartitionModel]:
+    """With a low of -1 where a log may begin anywhere up to its first record."""
     wanted = {}
+    if kind is PointKind.AT:
+        for place, log in moment.logs.items():
+            first = 0 if since is None else since.logs[place].next_offset
+            kept = [record for record in log.records if record.offset >= first]
+            wanted[place] = PartitionModel(log.low if since is None else -1, log.next_offset, kept)
+        return wanted
+    since_ms = -1 if since is None else since.time_ms
     for place, log in history.moments[-1].logs.items():
-        kept = [record for record in log.records if record.timestamp_ms <= moment.time_ms]
-        wanted[place] = PartitionModel(log.low, kept[-1].offset + 1 if kept else log.low, kept)
+        kept = [record for record in log.records if since_ms <= record.timestamp_ms <= moment.time_ms]
+        low = log.low if since is None else -1
+        wanted[place] = PartitionModel(low, kept[-1].offset + 1 if kept else low, kept)
     return wanted
 
 
@@ -94,8 +104,11 @@ def _judge(
         there = names[place]
         if mode is OffsetMode.TRANSLATED:
             log = _dense(log)
+        low, log_end = bounds[there]
         assert seen[there] == log.records, f"{place}\n{what}"
-        assert bounds[there] == (log.low, log.next_offset), f"{place}\n{what}"
+        assert log_end == (low if log.next_offset < 0 else log.next_offset), f"{place}\n{what}"
+        latest = log.records[0].offset if log.records else log_end
+        assert low == log.low or (log.low < 0 and low <= latest), f"{place}\n{what}"
     for group, stood in moment.groups.items():
         if not stood:
             continue
@@ -105,8 +118,8 @@ def _judge(
             position = offset
             if mode is OffsetMode.TRANSLATED:
                 position = sum(record.offset < offset for record in log.records)
-                log = _dense(log)
-            position = max(log.low, min(position, log.next_offset))
+            low, log_end = bounds[names[place]]
+            position = max(low, min(position, log_end))
             assert found[names[place]] == position, f"{group} in {place}, committed {offset}\n{what}"
         assert sum(offset >= 0 for offset in found.values()) == len(stood), f"{group}: {found}\n{what}"
 

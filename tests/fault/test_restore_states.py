@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from mirror.core.recovery_point import OffsetMode
 from mirror.errors import DamageError, PartialError, RefusedError
-from mirror.service.restore import fillers, keeping
+from mirror.service.restore import fillers, keeping, watching
 from mirror.storage.folder import FolderStore
 from tests.capture import Capture, capture
 from tests.fault.restore_lab import produce, set_configs, transactions, trim, watermarks
@@ -184,8 +184,6 @@ async def test_a_topic_that_was_empty_when_it_was_planned(
 
 
 def _configs(admin: AdminClient, topic: str) -> dict[str, str]:
-    from confluent_kafka.admin import ConfigResource, ResourceType
-
     resource = ConfigResource(ResourceType.TOPIC, topic)
     found = admin.describe_configs([resource])[resource].result(20)
     return {name: entry.value for name, entry in found.items() if entry.source == 1}
@@ -203,7 +201,7 @@ REVERTED: dict[str, dict[str, str | None]] = {
 async def test_settings_reverted_in_the_middle(
     kafka: Any, topic: Callable[..., str], tmp_path: Path, what: str
 ) -> None:
-    """It stops and names the setting: what was lifted might delete, restamp or refuse records."""
+    """It stops and names the setting; the same command goes on where nothing was lost, and else refuses."""
     name = topic(1)
     produce(kafka.bootstrap, name, 2000)
     taken = await _captured(kafka.bootstrap, [name], tmp_path)
@@ -215,3 +213,39 @@ async def test_settings_reverted_in_the_middle(
     (setting,) = REVERTED[what]
     with pytest.raises(PartialError, match=f"x-{name}.*{setting}"):
         await running
+    if what in ("mark", "message.timestamp.type"):
+        with pytest.raises(RefusedError, match=f"x-{name}"):
+            await restore(taken.repository, kafka.bootstrap, selection)
+    else:
+        await restore(taken.repository, kafka.bootstrap, selection)
+        _same(kafka.bootstrap, name, f"x-{name}", 1)
+
+
+async def test_what_compaction_took_in_the_middle_is_missed(
+    new_kafka: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody makes the topic compacted while it is loaded: the restore stops; what is lost by then is found, not passed over."""
+    monkeypatch.setattr(watching, "_EVERY_S", 1000.0)  # seen late: by the last look
+    kafka = new_kafka(properties={"log.cleaner.backoff.ms": "200"})
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.create_topics([NewTopic("few", 1, 1)])["few"].result(30)
+    produce(kafka.bootstrap, "few", 4000)
+    taken = await _captured(kafka.bootstrap, ["few"], tmp_path)
+    selection = selection_of("few", prefix="x-")
+    running = asyncio.create_task(restore(taken.repository, kafka.bootstrap, selection, bytes_per_second=60_000))
+    while not any(high for _, high in watermarks(kafka.bootstrap, "x-few", 1)):
+        await asyncio.sleep(0.05)
+    compact: dict[str, str | None] = {
+        "cleanup.policy": "compact",
+        "segment.ms": "100",
+        "min.cleanable.dirty.ratio": "0.01",
+    }
+    set_configs(kafka.bootstrap, "x-few", compact)
+    with pytest.raises(PartialError, match=r"x-few.*cleanup.policy"):
+        await running
+    deadline = time.monotonic() + 30
+    while len(there := consume_all(kafka.bootstrap, "x-few")) == there[-1].offset + 1:
+        assert time.monotonic() < deadline, "the broker does not compact"
+        await asyncio.sleep(0.3)
+    with pytest.raises(RefusedError, match=r"x-few-0 on the target: its settings were changed .* offset \d+"):
+        await restore(taken.repository, kafka.bootstrap, selection)

@@ -199,7 +199,11 @@ def kept_records(repository: Repository, piece: CoveredRun, times: TimeBounds) -
 
 
 async def _batches_from(client: MirrorClient, name: TopicPartition, offset: int, log_end: int) -> Sequence[_Batch]:
-    """Every batch from the one that holds ``offset`` to the log's end; at least one."""
+    """Every batch from the one that holds ``offset`` to the log's end; at least one.
+
+    Raises:
+        RefusedError: the log does not end there any more.
+    """
     leaders = Leaders(client)
     await leaders.refresh([name.topic])
     leader = leaders.get(name)
@@ -224,6 +228,11 @@ async def _batches_from(client: MirrorClient, name: TopicPartition, offset: int,
             header = BatchHeader._make(row.item())
             batches.append(_Batch(header, view[position + HEADER_BYTES : position + header.batch_bytes]))
         offset = batches[-1].header.next_offset
+    if batches[-1].header.next_offset > log_end:
+        raise RefusedError(
+            f"{name} on the target: records arrive while it is compared: another run of this restore is at work, or a stranger",
+            hint="leave it to the other run, or stop it; then the same command goes on",
+        )
     return batches
 
 
