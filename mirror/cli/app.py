@@ -39,7 +39,7 @@ EXIT_CODES = {
     3: "partial; the same command goes on",
     4: "refused: needs a decision; nothing was changed",
     5: "difference or damage found",
-    6: "status: an objective is missed or something is unprotected",
+    6: "status: an objective is missed or something is unprotected; a snapshot is not stored whole yet",
     10: "no repository",
     11: "wrong repository (another cluster's, or a newer mirror's)",
     12: "credentials or rights",

@@ -116,7 +116,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
 
 def freeze(selection: RestoreSelection, plan: RestorePlan, repository_id: str) -> PlanFile:
     """The file of a plan."""
-    point = selection.point
+    point = plan.point
     if point.kind not in (PointKind.AT, PointKind.SNAPSHOT):
         # What comes later into the repository is not part of the plan.
         ends = {

@@ -12,6 +12,7 @@ from mirror.core.restore_plan import RestorePlan, TargetCluster, TopicState
 from mirror.core.restore_planning import plan_restore
 from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.segment.index import TopicObject
+from mirror.core.snapshot import shown_name
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import DamageError, NoMatchError, PartialError
 from mirror.kafka.admin import Admin
@@ -29,7 +30,7 @@ from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest
 from mirror.service.restore.resume import compare_with_target
 from mirror.service.restore.target import examine_target
-from mirror.service.snapshots import snapshot_point
+from mirror.service.snapshots import find_snapshot, snapshot_point
 from mirror.storage.repository import Repository
 
 __all__ = ["Inventory", "RestoreSession", "read_inventory"]
@@ -243,7 +244,8 @@ class RestoreSession:
 
 def _resolve_snapshot(repository: Repository, selection: RestoreSelection) -> RestoreSelection:
     """The selection with the topics, incarnations and offsets of its snapshot."""
-    found = snapshot_point(repository, selection.point.snapshot)
+    name = shown_name(find_snapshot(repository, selection.point.snapshot))
+    found = snapshot_point(repository, name)
     names = selection.topics.select(found.topic_ids)
     if not names:
         raise NoMatchError(
@@ -254,7 +256,7 @@ def _resolve_snapshot(repository: Repository, selection: RestoreSelection) -> Re
         selection,
         topics=TopicFilter(include=tuple(names)),
         incarnations={**{name: found.topic_ids[name] for name in names}, **selection.incarnations},
-        point=replace(selection.point, offsets=found.offsets, time_ms=found.snapshot.taken_at_ms),
+        point=replace(selection.point, snapshot=name, offsets=found.offsets, time_ms=found.snapshot.taken_at_ms),
     )
 
 
