@@ -79,7 +79,9 @@ def _sample(deployment: Deployment, topic: FilledTopic, worker: Child, told: Seq
 def _check(topic: FilledTopic, indexes: list[SegmentIndex]) -> None:
     runs = [run for index in indexes for run in index.runs]
     for partition, next_offset in topic.next_offsets.items():
-        ranges = sorted((run.start_offset, run.next_offset) for run in runs if run.partition == partition)
+        ranges = sorted(
+            (run.start_offset, run.next_offset) for run in runs if (run.topic, run.partition) == (topic.name, partition)
+        )
         reached = 0
         for start_offset, run_next_offset in ranges:
             if start_offset != reached:

@@ -7,7 +7,7 @@ from bench.sides import consumer, producer
 
 __all__ = ["AS_FETCHED", "CONSUMER", "FAUST", "FAUST_RECORDS", "MIRROR_MAKER", "PRODUCER", "REPACKED"]
 
-_FLUSH = {"flush_interval": '"1s"'}
+_FLUSH = {"flush_interval": '"1s"', "groups": '"off"'}  # the other sides read one topic and nothing else
 
 AS_FETCHED: dict[str, str] = {**_FLUSH, "body_codec": '"passthrough"'}
 REPACKED: dict[str, str] = {**_FLUSH, "body_codec": '"zstd"', "zstd_level": "3"}
