@@ -11,7 +11,7 @@ from tests.fault.restore_lab import RestoreLab, Run, watermarks
 __all__ = ["ACTIONS", "KillResult", "RestoreKills"]
 
 RATE = "110k"
-_ENDED_BY = {"kill": {-9}, "lead": {-9}, "hole": {-9}, "int": {130}, "term": {-15, 130, 143}}
+_ENDED_BY = {"kill": {-9}, "lead": {-9}, "hole": {-9}, "int": {130, -2}, "term": {-15, 130, 143}}
 _SIGNALS = {
     "kill": signal.SIGKILL,
     "lead": signal.SIGKILL,

@@ -15,7 +15,7 @@ from tests.fault.restore_lab import RestoreLab, advance, produce, set_configs, t
 from tests.restoring import consume_all
 from tests.servers.kafka import KafkaCluster
 
-_COUNT = int(os.environ.get("SOAK_RESTORE_KILLS", "10"))
+_COUNT = int(os.environ.get("SOAK_RESTORE_KILLS", "6"))
 _SEED = int(os.environ.get("MIRROR_TEST_SEED", "20261123"))
 _HOLE = 12_000
 _LEAD = 3_000_000
