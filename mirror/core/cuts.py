@@ -138,7 +138,8 @@ def cut_at(
 
 def _doubt(coverage: PartitionCoverage, wanted: int, since_ms: int, after: WatermarkSample, at_ms: int) -> Doubt | None:
     until = min(after.last_stable_offset, coverage.next_offset)
-    older = any(_may_be_older(piece.run, at_ms) for piece in coverage.runs if wanted < piece.next_offset <= until)
+    between = (piece for piece in coverage.runs if piece.start_offset < until and piece.next_offset > wanted)
+    older = any(_may_be_older(piece.run, at_ms) for piece in between)
     if until <= wanted or not older:
         return None
     return Doubt(start_offset=wanted, next_offset=until, since_ms=since_ms, until_ms=after.fetched_at_ms)

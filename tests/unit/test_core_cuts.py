@@ -105,6 +105,16 @@ def test_a_doubt_is_told() -> None:
         assert cut.doubt == expected
 
 
+def test_a_doubt_is_told_of_runs_that_go_on_beyond() -> None:
+    """The run that holds the doubtful offsets may hold what came later too."""
+    long = _run(0, 40, (900, 10), (8000, 20), (8500, 40), min_base_timestamp_ms=800)
+    coverage, sealed = _cover((9000, long))
+    seen = observe(coverage.runs, sealed, 6000, lambda piece: piece.run.watermarks)
+    cut = cut_at(coverage, seen, 6000, sealed_at_ms=sealed)
+    assert cut is not None
+    assert cut.doubt == Doubt(start_offset=10, next_offset=20, since_ms=900, until_ms=8000)
+
+
 def test_what_replaced_a_cut_tail_did_not_stand_in_the_log() -> None:
     """Before an unclean election the log held other records: the cut ends where it was truncated, and is short."""
     old = _run(0, 20, (900, 20), leader_epochs=[(1, 0)])
