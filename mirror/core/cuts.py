@@ -114,7 +114,9 @@ def cut_at(
     start = coverage.start
     # What was sealed by then had been fetched, so it stood in the log, below the last stable offset.
     sealed = [piece for piece in coverage.runs if sealed_at_ms.get(piece.object_key, at_ms + 1) <= at_ms]
-    fetched = max((piece.next_offset for piece in sealed), default=coverage.start_offset)
+    # What was found to be lost by then had stood in the log too: it began behind it.
+    lost = [gap.next_offset for gap in coverage.gaps if gap.detected_at_ms <= at_ms]
+    fetched = max([coverage.start_offset, *(piece.next_offset for piece in sealed), *lost])
     if seen.before is not None:
         wanted, since_ms = max(seen.before.last_stable_offset, fetched), seen.before.fetched_at_ms
     elif start is not None and start.recorded_at_ms <= at_ms:

@@ -69,6 +69,13 @@ def test_what_was_sealed_by_then_stood_in_the_log() -> None:
     assert [_next_at(coverage, sealed, at) for at in (500, 999, 1000, 7999)] == [10, 10, 30, 30]
 
 
+def test_a_log_that_was_found_trimmed_by_then_had_come_so_far() -> None:
+    """Also where nothing was fetched after it: the restored log ends where that log began."""
+    gap = GapEntry(**PLACE, start_offset=10, next_offset=25, reason="retention", detected_at_ms=500)
+    coverage, sealed = _cover((1000, _run(0, 10, (100, 10))), gaps=[gap])
+    assert [_next_at(coverage, sealed, at) for at in (100, 499, 500, 999)] == [10, 10, 25, 25]
+
+
 def test_only_runs_around_the_moment_are_opened() -> None:
     """Whatever the number of objects: those before it until a sample is found, those after it until one is later."""
     runs = [(n * 1000, _run(n * 10, n * 10 + 10, (n * 1000 - 50, n * 10 + 10))) for n in range(1, 1001)]
