@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ async def _prove(
     planned: PlanFile | None,
     output: Path | None,
 ) -> int:
-    source, _, opening = opened
+    source, inventory, opening = opened
     began_s = time.monotonic()
 
     def show(topic: str, records: int) -> None:
@@ -84,17 +84,18 @@ async def _prove(
             plan, proof = await session.prove(selection, now_ms=time.time_ns() // 1_000_000, on_progress=show)
     if planned is not None:
         planned.require_same(plan, source.identity.repository_id)
-    report = _report(plan, proof, source.identity.repository_id)
+    lacking = [*proof.lacking, *(f"NOT READABLE: {line}" for line in inventory.unreadable)]
+    report = _report(plan, proof, lacking, source.identity.repository_id)
     if output is not None:
         _write(output, report)
     if cli.as_json:
         emit_json(report)
     else:
-        _print(plan, proof, time.monotonic() - began_s)
-    return _DIFFERENCE_CODE if proof.differences else 0
+        _print(plan, proof, lacking, time.monotonic() - began_s)
+    return _DIFFERENCE_CODE if proof.differences or lacking else 0
 
 
-def _print(plan: RestorePlan, proof: RestoreProof, elapsed_s: float) -> None:
+def _print(plan: RestorePlan, proof: RestoreProof, lacking: Sequence[str], elapsed_s: float) -> None:
     print_table(
         ("topic", "as", "records equal", "differences"),
         [(t.topic, t.target_topic, human_count(t.records), len(t.found)) for t in proof.topics],
@@ -108,6 +109,15 @@ def _print(plan: RestorePlan, proof: RestoreProof, elapsed_s: float) -> None:
             print_line(f"… and {len(proof.differences) - _SHOWN} more (--json has all)")
         print_line(f"DIFFERENT: {len(proof.differences)} differences from {plan.point.option}", bold=True, color="red")
         return
+    if lacking:
+        for text in lacking[:_SHOWN]:
+            print_line(text, color="red")
+        print_line(
+            f"INCOMPLETE: all that the repository has is there, {human_count(records)} records, but it lacks a part of {plan.point.option}",
+            bold=True,
+            color="red",
+        )
+        return
     print_line(
         f"PROVED: {plan.target_alias} (cluster {plan.target_cluster_id}) holds {plan.point.option}: {human_count(records)} records, "
         f"{proof.groups} consumer groups, no difference, in {human_duration(elapsed_s * 1000)}",
@@ -116,9 +126,9 @@ def _print(plan: RestorePlan, proof: RestoreProof, elapsed_s: float) -> None:
     )
 
 
-def _report(plan: RestorePlan, proof: RestoreProof, repository_id: str) -> dict[str, Any]:
+def _report(plan: RestorePlan, proof: RestoreProof, lacking: Sequence[str], repository_id: str) -> dict[str, Any]:
     return {
-        "proved": not proof.differences,
+        "proved": not proof.differences and not lacking,
         "at": format_moment(time.time_ns() // 1_000_000),
         "repository_id": repository_id,
         "target": plan.target_alias,
@@ -127,6 +137,7 @@ def _report(plan: RestorePlan, proof: RestoreProof, repository_id: str) -> dict[
         "offsets": plan.offsets.name.lower(),
         "groups": proof.groups,
         "differences": proof.differences,
+        "lacking": list(lacking),
         "topics": [
             {
                 "topic": topic.topic,

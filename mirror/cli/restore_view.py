@@ -1,5 +1,6 @@
 """A restore's plan and result, for people and as JSON."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,7 +83,6 @@ def _accuracy(plan: RestorePlan) -> list[str]:
     at_ms = plan.point.time_ms or 0
     lines: list[str] = []
     doubts: list[str] = []
-    seen_ms = [p.cut.observed_at_ms for t in plan.topics for p in t.partitions if p.cut and p.cut.doubt]
     for topic in plan.topics:
         for partition in topic.partitions:
             doubt = partition.cut.doubt if partition.cut else None
@@ -91,9 +91,9 @@ def _accuracy(plan: RestorePlan) -> list[str]:
                     f"{topic.topic}-{partition.partition}: offsets [{doubt.start_offset:,}, {doubt.next_offset:,}) are left out; they were "
                     f"written between {format_moment(doubt.since_ms)} and {format_moment(doubt.until_ms)}"
                 )
-    known = [at_ms - ms for ms in seen_ms if ms is not None]
-    oldest = human_duration(max(known, default=0))
-    lines.append(f"accuracy: every partition as the backup saw it at most {oldest} before that moment")
+    worst_ms = max((p.cut.accuracy_ms for t in plan.topics for p in t.partitions if p.cut), default=0)
+    ago = f"{math.ceil(worst_ms / 100) / 10:.1f} s" if worst_ms < 60_000 else human_duration(worst_ms)
+    lines.append(f"accuracy: every partition as the backup saw it at most {ago} before that moment")
     if doubts:
         lines.append(f"{len(doubts)} partitions were not looked at right before {format_moment(at_ms)}:")
         lines += [f"  {text}" for text in doubts[:_SHOWN_PARTITIONS]]
@@ -187,6 +187,8 @@ def print_result(plan: RestorePlan, result: RestoreResult, elapsed_s: float) -> 
         count = sum(len(group.positions) for group in result.groups)
         groups = "1 consumer group stands" if len(result.groups) == 1 else f"{len(result.groups)} consumer groups stand"
         print_line(f"{groups} as at that moment: {count:,} positions, read back", bold=True, color="green")
+        for text in (text for group in result.groups for text in group.moved):
+            print_line(f"  moved to the edge of what was restored: group {text}", color="yellow")
     for topic in plan.topics:
         for line in _hold_lines(plan, topic):
             print_line(line, bold=True, color="yellow")
@@ -280,6 +282,7 @@ def result_json(result: RestoreResult, elapsed_s: float) -> dict[str, Any]:
                 "target_group": group.target_group,
                 "positions": _positions_json(group.positions),
                 "before": _positions_json(group.before),
+                "moved": list(group.moved),
             }
             for group in result.groups
         ],
@@ -311,6 +314,7 @@ def _cut_json(partition: PartitionPlan) -> dict[str, Any] | None:
     doubt = cut.doubt
     return {
         "wanted_next_offset": cut.wanted_next_offset,
+        "accuracy_ms": cut.accuracy_ms,
         "observed_at": None if cut.observed_at_ms is None else format_moment(cut.observed_at_ms),
         "doubt": doubt
         and {

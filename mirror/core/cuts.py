@@ -54,6 +54,7 @@ class PartitionCut:
         wanted_next_offset: where the recovery point lies; beyond ``next_offset`` where not all of it is stored (*short*).
         observed_at_ms: the sample that says so; None where no sample was needed.
         doubt: see :class:`Doubt`.
+        accuracy_ms: how long before the moment the backup last looked, as far as records may have come since; 0 where none can.
     """
 
     start_offset: int
@@ -61,6 +62,7 @@ class PartitionCut:
     wanted_next_offset: int
     observed_at_ms: int | None = None
     doubt: Doubt | None = None
+    accuracy_ms: int = 0
 
     @property
     def is_short(self) -> bool:
@@ -101,7 +103,12 @@ def observe(
 
 
 def cut_at(
-    coverage: PartitionCoverage, seen: Observation, at_ms: int, *, sealed_at_ms: Mapping[str, int]
+    coverage: PartitionCoverage,
+    seen: Observation,
+    at_ms: int,
+    *,
+    sealed_at_ms: Mapping[str, int],
+    last_look_ms: int = 0,
 ) -> PartitionCut | None:
     """The cut of a partition at a moment; None where the backup did not know the partition yet.
 
@@ -110,6 +117,7 @@ def cut_at(
         seen: the samples around the moment.
         at_ms: the moment.
         sealed_at_ms: of each object: which cut tails were stored by then.
+        last_look_ms: when the worker that fetched the partition last sealed an object: what it had fetched by then is stored.
     """
     start = coverage.start
     # What was sealed by then had been fetched, so it stood in the log, below the last stable offset.
@@ -129,12 +137,18 @@ def cut_at(
     doubt = None
     if seen.after is not None and not replaced:
         doubt = _doubt(coverage, wanted, since_ms, seen.after, at_ms)
+    looked_ms = at_ms
+    if doubt is not None:
+        looked_ms = since_ms
+    elif seen.after is None:
+        looked_ms = max(since_ms, last_look_ms)
     return PartitionCut(
         start_offset=coverage.start_offset,
         next_offset=reached,
         wanted_next_offset=wanted,
         observed_at_ms=since_ms,
         doubt=doubt,
+        accuracy_ms=max(0, at_ms - looked_ms),
     )
 
 

@@ -83,6 +83,21 @@ def choose_incarnations(
     for partition_id, coverage in coverages.items():
         stored.setdefault(coverage.topic, set()).add(partition_id.topic_id)
     names = selection.topics.select(stored)
+    for pattern in selection.topics.include:
+        if pattern != "*" and not TopicFilter(include=(pattern,)).select(stored):
+            raise NoMatchError(
+                f"no topic of the repository matches {pattern!r}",
+                hint="`mirror inspect` lists what the repository holds",
+            )
+    if selection.point.kind is PointKind.OFFSETS:
+        named = {topic for topic, _ in selection.point.offsets}
+        unknown = sorted(named - set(names))
+        if unknown:
+            raise NoMatchError(
+                f"the file of offsets names {', '.join(unknown[:5])}, which is not stored or not selected",
+                hint="`mirror inspect` lists what the repository holds",
+            )
+        names = [name for name in names if name in named]
     if not names:
         raise NoMatchError(
             "no topic of the repository is selected", hint="`mirror inspect` lists what the repository holds"

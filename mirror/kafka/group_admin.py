@@ -24,6 +24,7 @@ T = TypeVar("T")
 _RETRY_FOR_S: Final = 30.0
 _RETRY_EVERY_S: Final = 0.2
 _COORDINATOR_MOVES: Final = frozenset({14, 15, 16})
+_COORDINATOR_NAMES: Final = ("COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS")
 _UNKNOWN_MEMBER: Final = frozenset({22, 25, 68})
 
 
@@ -42,15 +43,25 @@ async def active_members(admin: Admin, groups: Iterable[str]) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for group in sorted(set(groups)):
+        found[group] = await _members(admin, group)
+    return found
+
+
+async def _members(admin: Admin, group: str) -> int:
+    loop = asyncio.get_running_loop()
+    give_up_at_s = loop.time() + _RETRY_FOR_S
+    while True:
         try:
             described: Any = await admin.describe_group(group)
-        except ClusterError as error:
-            if "GROUP_ID_NOT_FOUND" not in error.message:  # what brokers from 4.0 on say of a group that never was
+        except MirrorError as error:
+            if "GROUP_ID_NOT_FOUND" in error.message:  # what brokers from 4.0 on say of a group that never was
+                return 0
+            moves = error.transient or any(name in error.message for name in _COORDINATOR_NAMES)
+            if not moves or loop.time() > give_up_at_s:
                 raise
-            found[group] = 0
         else:
-            found[group] = len(described.members)
-    return found
+            return len(described.members)
+        await asyncio.sleep(_RETRY_EVERY_S)
 
 
 async def committed_positions(client: MirrorClient, group: str) -> dict[TopicPartition, GroupPosition]:

@@ -122,6 +122,25 @@ def test_a_doubt_is_told_of_runs_that_go_on_beyond() -> None:
     assert cut.doubt == Doubt(start_offset=10, next_offset=20, since_ms=900, until_ms=8000)
 
 
+def test_the_accuracy_is_told() -> None:
+    """Since the look before, where records that follow may be older; since the worker's last object, where nothing follows; else none."""
+    coverage, sealed = _cover(
+        (1000, _run(0, 10, (900, 10))), (9000, _run(10, 20, (8000, 20), min_base_timestamp_ms=7000))
+    )
+
+    def accuracy_ms(at_ms: int, last_look_ms: int = 0) -> int:
+        seen = observe(coverage.runs, sealed, at_ms, lambda piece: piece.run.watermarks)
+        cut = cut_at(coverage, seen, at_ms, sealed_at_ms=sealed, last_look_ms=last_look_ms)
+        assert cut is not None
+        return cut.accuracy_ms
+
+    assert accuracy_ms(7500) == 7500 - 900
+    assert accuracy_ms(6999) == 0
+    assert accuracy_ms(9500) == 9500 - 8000
+    assert accuracy_ms(9500, last_look_ms=9400) == 100
+    assert accuracy_ms(9500, last_look_ms=9900) == 0
+
+
 def test_what_replaced_a_cut_tail_did_not_stand_in_the_log() -> None:
     """Before an unclean election the log held other records: the cut ends where it was truncated, and is short."""
     old = _run(0, 20, (900, 20), leader_epochs=[(1, 0)])

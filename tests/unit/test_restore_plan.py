@@ -131,6 +131,13 @@ def test_a_trimmed_or_clipped_start_is_not_exact() -> None:
     assert not plan.topics[0].partitions[0].is_exact
 
 
+def test_every_name_that_is_given_must_match() -> None:
+    """A misspelt topic beside a right one is no smaller restore."""
+    with pytest.raises(NoMatchError, match="matches 'typo'"):
+        _plan([_topic("t")], [], topics=TopicFilter(include=("t", "typo")))
+    assert _plan([_topic("t")], [], topics=TopicFilter(include=("t", "*"))).topics
+
+
 def test_nothing_selected() -> None:
     """Never an empty success."""
     with pytest.raises(NoMatchError):

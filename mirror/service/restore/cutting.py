@@ -113,8 +113,8 @@ def find_cuts(
     at_ms = point.time_ms or 0
     if at_ms > newest_ms and not selection.allow_short:
         raise RefusedError(
-            f"the newest thing stored is of {format_moment(newest_ms)}: until {format_moment(at_ms)} nothing was written to any topic, "
-            "or the worker stood still",
+            f"the newest thing stored is of {format_moment(newest_ms)}: what was written from then to {format_moment(at_ms)} is not "
+            "flushed yet, or nothing was, or the worker stood still",
             hint=f"--at {format_moment(newest_ms)}, or --allow-short to take what there is for all of it",
         )
     return _at_moment(repository, point, chosen, mine, topics, sealed_at_ms)
@@ -156,7 +156,13 @@ def _at_offsets(point: RecoveryPoint, chosen: Mapping[str, str], mine: Mapping[P
             wanted_next_offset=wanted,
         )
     named = {pid.topic_id for pid in cuts}
+    topics_named = {topic for topic, _ in point.offsets}
     left_out = [
+        f"{c.topic}-{pid.partition}: the recovery point names no offset of it"
+        for pid, c in sorted(mine.items(), key=lambda one: (one[1].topic, one[0].partition))
+        if c.topic in topics_named and pid not in cuts
+    ]
+    left_out += [
         f"{topic}: the recovery point names no offset of it"
         for topic, topic_id in chosen.items()
         if topic_id not in named
@@ -186,10 +192,15 @@ def _at_moment(
 ) -> Cuts:
     at_ms = point.time_ms or 0
     samples = _Samples(repository)
+    looked_at_ms: dict[str, int] = {}
+    for key, sealed_ms in sealed_at_ms.items():
+        writer = _writer_of(key)
+        looked_at_ms[writer] = max(looked_at_ms.get(writer, 0), sealed_ms)
 
     def cut(coverage: PartitionCoverage) -> PartitionCut | None:
         seen = observe(coverage.runs, sealed_at_ms, at_ms, samples.of)
-        found = cut_at(coverage, seen, at_ms, sealed_at_ms=sealed_at_ms)
+        writer = _writer_of(coverage.runs[-1].object_key) if coverage.runs else ""
+        found = cut_at(coverage, seen, at_ms, sealed_at_ms=sealed_at_ms, last_look_ms=looked_at_ms.get(writer, 0))
         if found is None or point.since_ms is None:
             return found
         earlier = observe(coverage.runs, sealed_at_ms, point.since_ms, samples.of)
@@ -201,6 +212,7 @@ def _at_moment(
             wanted_next_offset=found.wanted_next_offset,
             observed_at_ms=found.observed_at_ms,
             doubt=found.doubt,
+            accuracy_ms=found.accuracy_ms,
         )
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="cutting") as pool:
@@ -223,6 +235,10 @@ def _at_moment(
         {p: c for p, c in cuts.items() if p.topic_id in known},
         left_out,
     )
+
+
+def _writer_of(object_key: str) -> str:
+    return object_key.rpartition("/")[2].split("-")[-2]  # of every level: …-<writer>-<sequence>
 
 
 def _before_the_backup(

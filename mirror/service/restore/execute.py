@@ -349,6 +349,11 @@ def _unfinished(executor: _Executor, plan: RestorePlan, error: MirrorError) -> M
     """What happened and how far it came; of its own kind where somebody must do something before it can go on."""
     jobs = executor.progress.jobs.values()
     there = sum(job.done_records + job.acknowledged_records for job in jobs)
+    if "OUT_OF_ORDER_SEQUENCE_NUMBER" in error.message:
+        return PartialError(
+            f"the restore is not finished, about {there:,} of {plan.records:,} records are there: {error.message}",
+            hint="another run of the same restore is probably at work: let it finish, then the same command looks at what is there",
+        )
     kind = next((kind for kind in (DamageError, AccessError) if isinstance(error, kind)), PartialError)
     return kind(
         f"the restore is not finished, about {there:,} of {plan.records:,} records are there: {error.message}",

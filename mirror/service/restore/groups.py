@@ -32,12 +32,16 @@ __all__ = ["GroupResult", "add_groups", "put_groups", "refuse_active", "wanted_p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupResult:
-    """One group after the restore: how many positions it got; ``before`` are those that it had there and that were other ones."""
+    """One group after the restore: the positions it got.
+
+    ``before`` are those that it had there and that were other ones, ``moved`` names those that lay outside of what is restored.
+    """
 
     group: str
     target_group: str
     positions: Mapping[TopicPartition, GroupPosition]
     before: Mapping[TopicPartition, GroupPosition]
+    moved: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -131,10 +135,26 @@ async def put_groups(repository: Repository, client: MirrorClient, plan: Restore
             problem = error.message
         results.append(
             GroupResult(
-                group=group.group, target_group=group.target_group, positions=wanted, before=before, problem=problem
+                group=group.group,
+                target_group=group.target_group,
+                positions=wanted,
+                before=before,
+                moved=_moved(plan, group, wanted),
+                problem=problem,
             )
         )
     return results
+
+
+def _moved(plan: RestorePlan, group: GroupPlan, wanted: Mapping[TopicPartition, GroupPosition]) -> tuple[str, ...]:
+    """Positions before the first restored record, or beyond the last: put to where the log begins or ends."""
+    if plan.offsets is OffsetMode.TRANSLATED:
+        return ()
+    return tuple(
+        f"{group.target_group} in {planned.target}: {planned.source_offset:,} -> {wanted[planned.target].offset:,}"
+        for planned in group.positions
+        if wanted[planned.target].offset != planned.source_offset
+    )
 
 
 async def wanted_positions(

@@ -109,7 +109,8 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
         moved = sorted(name for name in now.keys() | self.topics.keys() if now.get(name) != self.topics.get(name))
         if moved:
             raise RefusedError(
-                f"the repository holds something else than when the plan was made ({self.created_at}): {', '.join(moved[:10])}",
+                f"the plan of {self.created_at} says something else of {', '.join(moved[:10])} than the repository now: "
+                "that changed, or the file was edited",
                 hint=_HINT,
             )
 

@@ -1,7 +1,7 @@
 """The proof of a restore: everything that the plan wanted is on the target, compared record by record, and nothing else."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mirror.core.positions import TopicPartition
@@ -48,11 +48,12 @@ class TopicProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreProof:
-    """All topics, and the differences of groups."""
+    """All topics, and the differences of groups; ``lacking`` says what the repository itself does not have of the recovery point."""
 
     topics: tuple[TopicProof, ...]
     groups: int
     group_differences: tuple[str, ...]
+    lacking: tuple[str, ...]
 
     @property
     def differences(self) -> list[str]:
@@ -82,7 +83,22 @@ async def prove_restore(
     """
     topics = [await _prove_topic(repository, client, admin, plan, topic, on_progress) for topic in plan.topics]
     differences = await _group_differences(repository, client, plan)
-    return RestoreProof(topics=tuple(topics), groups=len(plan.groups), group_differences=tuple(differences))
+    return RestoreProof(
+        topics=tuple(topics),
+        groups=len(plan.groups),
+        group_differences=tuple(differences),
+        lacking=tuple(_lacking(plan)),
+    )
+
+
+def _lacking(plan: RestorePlan) -> Iterator[str]:
+    for topic in plan.topics:
+        for partition in topic.partitions:
+            name, cut = f"{topic.topic}-{partition.partition}", partition.cut
+            for lost in partition.coverage.missing if partition.coverage else ():
+                yield f"{name}: [{lost.start_offset:,}, {lost.next_offset:,}) are MISSING from the repository"
+            if cut is not None and cut.is_short:
+                yield f"{name}: SHORT, stored to offset {cut.next_offset:,} of {cut.wanted_next_offset:,}"
 
 
 async def _prove_topic(

@@ -70,9 +70,13 @@ async def compare_with_target(
             # Without the mark of a restore nothing is taken for granted: another topic may have as many records, and the same last one.
             if not exact:
                 _refuse_other_counts(topic, [log.high_watermark for log in logs], target.alias)
-            if not await _is_equal(repository, client, topic, logs, plan.point.bounds, exact=exact):
+            counts = await _equal_records(repository, client, topic, logs, plan.point.bounds, exact=exact)
+            if counts is None:
                 raise _not_empty(topic, target.alias)
-            done = (replace(partition, done_records=partition.records) for partition in topic.partitions)
+            done = (
+                replace(partition, done_records=count, records=count, is_exact=True)
+                for partition, count in zip(topic.partitions, counts, strict=True)
+            )
             topics.append(replace(topic, partitions=tuple(done), state=TopicState.COMPLETE))
             continue
         partitions: list[PartitionPlan] = []
@@ -94,7 +98,7 @@ async def compare_with_target(
     return replace(plan, topics=tuple(topics)), rests
 
 
-async def _is_equal(
+async def _equal_records(
     repository: Repository,
     client: MirrorClient,
     topic: TopicPlan,
@@ -102,26 +106,30 @@ async def _is_equal(
     times: TimeBounds,
     *,
     exact: bool,
-) -> bool:
+) -> list[int] | None:
+    """How many records each partition has, all compared and equal; None where something differs."""
     topic_id = (await describe_cluster(client, [topic.target_topic])).topics[topic.target_topic].topic_id
     reader = SourceReader(client)
+    counts: list[int] = []
     for partition, log in zip(topic.partitions, logs, strict=True):
         target = TopicPartition(topic.target_topic, partition.partition)
         coverage = partition.coverage
         if exact:
             begin = await asyncio.to_thread(expected_log_start, repository, partition, times)
             if log.log_start_offset != begin or partition.log_end_offset not in (None, log.high_watermark):
-                return False
+                return None
         if coverage is None:
             if log.high_watermark:
-                return False
+                return None
+            counts.append(0)
             continue
         compared = await compare_partition(
             repository, coverage, reader, target, topic_id, log, times=times, keeps_offsets=exact
         )
         if not compared.is_equal:
-            return False
-    return True
+            return None
+        counts.append(compared.records)
+    return counts
 
 
 async def _require_whole(

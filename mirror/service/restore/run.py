@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
+from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.keys import ROLLUP_PREFIX
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
@@ -124,7 +125,8 @@ class RestoreSession:
         """
         assert self._client is not None
         plan, target = await self._draft(selection, now_ms=now_ms)
-        await refuse_active(Admin(self._connection, self._client), plan)
+        if GROUP_LOG_TOPIC in target.topic_names:  # asking for a group would create it: a cluster without it has none
+            await refuse_active(Admin(self._connection, self._client), plan)
         return await compare_with_target(self._repository, self._client, plan, target)
 
     async def boundaries(self, plan: RestorePlan, *, most: int) -> dict[TopicPartition, Boundary]:
