@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.group_plan import GroupChoice
 from mirror.core.recovery_point import LATEST, OffsetMode, PointKind, RecoveryPoint
 from mirror.errors import NoMatchError, RefusedError
+from mirror.kafka.connection import ClusterConnection
+from mirror.service.restore.run import RestoreSession, read_inventory
 from mirror.storage.folder import FolderStore
 from tests.capture import Capture, capture
 from tests.restoring import restore, selection_of
@@ -152,3 +155,22 @@ async def test_an_active_group_is_refused(kafka: Any, topic: Callable[..., str],
         await restore(
             taken.repository, kafka.bootstrap, selection_of(name, prefix="b-", groups=GroupChoice(globs=("nobody",)))
         )
+
+
+async def test_a_bare_cluster(
+    kafka: Any, new_kafka: Callable[[], Any], topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """A cluster that never had a group: the plan creates nothing there, not even the broker's own group log; the restore puts groups."""
+    name, group = topic(2), f"g-{time.time_ns()}"
+    _produce(kafka.bootstrap, name, 0, 20)
+    _commit(kafka.bootstrap, group, name, {0: 3, 1: 4})
+    taken = await _captured(kafka.bootstrap, name, tmp_path)
+    bare = new_kafka().bootstrap
+    selection = selection_of(name, groups=GroupChoice(globs=(group,)))
+    connection = ClusterConnection(bootstrap_servers=(bare,))
+    async with RestoreSession(taken.repository, read_inventory(taken.repository), connection, alias="bare") as session:
+        plan, _ = await session.plan(selection, now_ms=time.time_ns() // 1_000_000)
+    assert len(plan.groups) == 1
+    assert not AdminClient({"bootstrap.servers": bare}).list_topics(timeout=10).topics
+    await restore(taken.repository, bare, selection)
+    assert _committed(bare, group, name) == [3, 4]
