@@ -229,10 +229,12 @@ async def test_what_compaction_took_in_the_middle_is_missed(
     kafka = new_kafka(properties={"log.cleaner.backoff.ms": "200"})
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     admin.create_topics([NewTopic("few", 1, 1)])["few"].result(30)
-    produce(kafka.bootstrap, "few", 4000)
+    for _ in range(8):  # segments are rolled by the records' own times
+        produce(kafka.bootstrap, "few", 500)
+        time.sleep(0.15)
     taken = await _captured(kafka.bootstrap, ["few"], tmp_path)
     selection = selection_of("few", prefix="x-")
-    running = asyncio.create_task(restore(taken.repository, kafka.bootstrap, selection, bytes_per_second=30_000))
+    running = asyncio.create_task(restore(taken.repository, kafka.bootstrap, selection, bytes_per_second=60_000))
     while not any(high for _, high in watermarks(kafka.bootstrap, "x-few", 1)):
         await asyncio.sleep(0.05)
     compact: dict[str, str | None] = {
