@@ -189,6 +189,8 @@ def print_result(plan: RestorePlan, result: RestoreResult, elapsed_s: float) -> 
         print_line(f"{groups} as at that moment: {count:,} positions, read back", bold=True, color="green")
         for text in (text for group in result.groups for text in group.moved):
             print_line(f"  moved to the edge of what was restored: group {text}", color="yellow")
+        for text in (text for group in result.groups for text in group.left):
+            print_line(f"  left where it is, in a topic that was complete already: group {text}", color="yellow")
     for topic in plan.topics:
         for line in _hold_lines(plan, topic):
             print_line(line, bold=True, color="yellow")
@@ -283,6 +285,7 @@ def result_json(result: RestoreResult, elapsed_s: float) -> dict[str, Any]:
                 "positions": _positions_json(group.positions),
                 "before": _positions_json(group.before),
                 "moved": list(group.moved),
+                "left": list(group.left),
             }
             for group in result.groups
         ],

@@ -174,3 +174,8 @@ async def test_a_bare_cluster(
     assert not AdminClient({"bootstrap.servers": bare}).list_topics(timeout=10).topics
     await restore(taken.repository, bare, selection)
     assert _committed(bare, group, name) == [3, 4]
+    # The consumers have gone on: the same command, given again, does not put them back.
+    _commit(bare, group, name, {0: 7})
+    _, result = await restore(taken.repository, bare, selection)
+    assert result.groups[0].left == (f"{group} in {name}-0: at 7, not 3",)
+    assert _committed(bare, group, name) == [7, 4]

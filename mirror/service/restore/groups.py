@@ -14,7 +14,7 @@ from mirror.core.group_plan import GroupPlan
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
 from mirror.core.restore_groups import plan_groups
-from mirror.core.restore_plan import PartitionPlan, RestorePlan
+from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicState
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import MirrorError, NoMatchError, RefusedError
 from mirror.kafka.admin import Admin
@@ -34,7 +34,8 @@ __all__ = ["GroupResult", "add_groups", "put_groups", "refuse_active", "wanted_p
 class GroupResult:
     """One group after the restore: the positions it got.
 
-    ``before`` are those that it had there and that were other ones, ``moved`` names those that lay outside of what is restored.
+    ``before`` are those that it had there and that were other ones, ``moved`` names those that lay outside of what is restored, ``left``
+    those that were not put, since the group has gone on in a topic that was complete already.
     """
 
     group: str
@@ -42,6 +43,7 @@ class GroupResult:
     positions: Mapping[TopicPartition, GroupPosition]
     before: Mapping[TopicPartition, GroupPosition]
     moved: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -71,6 +73,7 @@ def add_groups(
     if not group_log:
         return _without(plan, selection, "not captured: no group log is stored")
     next_offsets = None
+    late: tuple[str, ...] = ()
     if point.kind is PointKind.AT:
         topic_id = next(iter(group_log)).topic_id
         chosen = {GROUP_LOG_TOPIC: topic_id}
@@ -80,11 +83,13 @@ def add_groups(
         except RefusedError:
             return _without(plan, selection, "not captured yet at that moment")
         next_offsets = {pid: cut.next_offset for pid, cut in cuts.by_partition.items()}
+        if any(cut.is_short for cut in cuts.by_partition.values()):
+            late = ("commits right before that moment may not be stored: groups may read a little more again",)
         at_ms = None  # the prefix of the log says it better than the brokers' clocks
     view = read_groups(repository, group_log, at_ms=at_ms, next_offsets=next_offsets)
     groups, notes = plan_groups(view.groups, plan.topics, choice=choice)
     problems = [problem.message for problem in view.problems]
-    return replace(plan, groups=groups, group_notes=(*notes, *problems))
+    return replace(plan, groups=groups, group_notes=(*notes, *late, *problems))
 
 
 def _without(plan: RestorePlan, selection: RestoreSelection, why: str) -> RestorePlan:
@@ -112,19 +117,29 @@ async def refuse_active(admin: Admin, plan: RestorePlan) -> None:
 async def put_groups(repository: Repository, client: MirrorClient, plan: RestorePlan) -> list[GroupResult]:
     """Commit, read back and compare; one group's trouble does not keep the others from theirs.
 
+    Where a topic was complete before this run, a position that a group has there is its own by now: it is not put back.
+
     Raises:
         UnreachableError, ClusterError: the target's logs cannot be asked for.
         DamageError: the repository cannot be read.
     """
     positions = await wanted_positions(repository, client, plan)
+    complete = {topic.target_topic for topic in plan.topics if topic.state is TopicState.COMPLETE}
     results: list[GroupResult] = []
     for group in plan.groups:
         wanted = positions[group.target_group]
+        left: tuple[str, ...] = ()
         before: dict[TopicPartition, GroupPosition] = {}
         problem = ""
         try:
             present = await committed_positions(client, group.target_group)
-            before = {tp: present[tp] for tp in wanted if tp in present and present[tp] != wanted[tp]}
+            others = {tp: present[tp] for tp in wanted if tp in present and present[tp] != wanted[tp]}
+            before = {tp: position for tp, position in others.items() if tp.topic not in complete}
+            left = tuple(
+                f"{group.target_group} in {tp}: at {others[tp].offset:,}, not {wanted[tp].offset:,}"
+                for tp in sorted(others.keys() - before.keys())
+            )
+            wanted = {tp: position for tp, position in wanted.items() if tp in before or tp not in others}
             changed = {tp: position for tp, position in wanted.items() if present.get(tp) != position}
             if changed:
                 await commit_positions(client, group.target_group, changed)
@@ -140,6 +155,7 @@ async def put_groups(repository: Repository, client: MirrorClient, plan: Restore
                 positions=wanted,
                 before=before,
                 moved=_moved(plan, group, wanted),
+                left=left,
                 problem=problem,
             )
         )
@@ -153,7 +169,7 @@ def _moved(plan: RestorePlan, group: GroupPlan, wanted: Mapping[TopicPartition, 
     return tuple(
         f"{group.target_group} in {planned.target}: {planned.source_offset:,} -> {wanted[planned.target].offset:,}"
         for planned in group.positions
-        if wanted[planned.target].offset != planned.source_offset
+        if planned.target in wanted and wanted[planned.target].offset != planned.source_offset
     )
 
 
