@@ -20,7 +20,7 @@ def test_whatever_is_killed_each_offset_is_readable_exactly_once(
     new_kafka: Callable[..., KafkaCluster], new_minio: Callable[..., MinioServer], tmp_path: Path
 ) -> None:
     """Ten kills of workers, store and brokers under load, two of them between a put and its event; verify agrees."""
-    seed = int(os.environ.get("MIRROR_SEED", "20261123"))
+    seed = int(os.environ.get("MIRROR_TEST_SEED", "20261123"))
     lab = WorkerLab(new_kafka(), new_minio(), tmp_path / "lab")
     try:
         matrix = KillMatrix(lab, seed)
