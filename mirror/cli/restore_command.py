@@ -62,9 +62,9 @@ def command(
 ) -> int:
     """Load topics into a cluster as they were: every record at the offset it had, as consumers saw it.
 
-    Say which moment: --at, --until, --latest, --snapshot or --to-offsets. `mirror plan` shows what would happen. Nothing is written to a topic
-    that holds anything, except to go on with a restore that was interrupted: the same command resumes it. Reads the
-    repository and the target; neither the source nor workers are needed.
+    Say which moment: --at, --until, --latest, --snapshot or --to-offsets. `mirror plan` shows what would happen. Nothing is written
+    to a topic that holds anything, except to go on with a restore that was interrupted: the same command resumes it. Reads
+    the repository and the target; neither the source nor workers are needed.
     """
     rate = parse_rate(limit_rate) if limit_rate else None
     target, chosen, planned = chosen_restore(target, selection, plan_path)
