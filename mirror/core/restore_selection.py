@@ -84,11 +84,16 @@ def choose_incarnations(
         stored.setdefault(coverage.topic, set()).add(partition_id.topic_id)
     names = selection.topics.select(stored)
     for pattern in selection.topics.include:
-        if pattern != "*" and not TopicFilter(include=(pattern,)).select(stored):
+        if pattern == "*" or TopicFilter(include=(pattern,)).select(stored):
+            continue
+        if pattern in stored:
             raise NoMatchError(
-                f"no topic of the repository matches {pattern!r}",
-                hint="`mirror inspect` lists what the repository holds",
+                f"{pattern} is the brokers' own: it is never restored as a topic",
+                hint="consumer groups come back with the topics that they read: --group chooses them",
             )
+        raise NoMatchError(
+            f"no topic of the repository matches {pattern!r}", hint="`mirror inspect` lists what the repository holds"
+        )
     if selection.point.kind is PointKind.OFFSETS:
         named = {topic for topic, _ in selection.point.offsets}
         unknown = sorted(named - set(names))

@@ -60,7 +60,11 @@ def test_commands_in_documents_exist(help_of: Callable[[tuple[str, ...]], str]) 
     checked = 0
     for document, line in _mirror_lines():
         words = [word for word in re.split(r"[\s\[\]|]+", line)[1:] if word]
-        command = tuple(words[:2]) if words and words[0] in ("config", "repair", "groups") else tuple(words[:1])
+        command = (
+            tuple(words[:2])
+            if words and words[0] in ("config", "repair", "groups", "state", "snapshot", "holds")
+            else tuple(words[:1])
+        )
         if not command or command[0].startswith("-") or not re.fullmatch(r"[a-z]+", command[0]):
             continue
         text = help_of(command)
