@@ -1,6 +1,7 @@
 """Restores for tests, and the judge: what a read_committed consumer of another library sees."""
 
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
@@ -14,7 +15,16 @@ from mirror.service.restore.execute import RestoreResult
 from mirror.service.restore.run import RestoreSession, read_inventory
 from mirror.storage.repository import Repository
 
-__all__ = ["Observer", "Seen", "cluster_id", "consume_all", "restore", "selection_of", "without_offsets"]
+__all__ = [
+    "Observer",
+    "Seen",
+    "cluster_id",
+    "consume_all",
+    "restore",
+    "selection_of",
+    "without_offsets",
+    "write_config",
+]
 
 
 class Seen(NamedTuple):
@@ -33,6 +43,27 @@ def cluster_id(bootstrap: str) -> str:
     found = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).cluster_id
     assert isinstance(found, str)
     return found
+
+
+def write_config(folder: Path, bootstrap: str) -> Path:
+    """A configuration with the cluster as target ``dst``, a source that does not answer, and the repository in ``folder/repo``."""
+    path = folder / "mirror.toml"
+    path.write_text(
+        f"""
+[worker]
+repository = "r"
+source = "src"
+[clusters.src]
+role = "source"
+bootstrap_servers = ["127.0.0.1:1"]
+[clusters.dst]
+role = "target"
+bootstrap_servers = ["{bootstrap}"]
+[repositories.r]
+url = "file://{folder}/repo"
+"""
+    )
+    return path
 
 
 def consume_all(bootstrap: str, topic: str, *, timeout_s: float = 30.0) -> list[Seen]:

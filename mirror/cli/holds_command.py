@@ -51,7 +51,7 @@ def list_holds(
 ) -> int:
     """Show which topics are on hold, and about how many offsets go when they are released."""
     captured = _captured(cli, repository, topics, prefix, pairs("--rename", renames))
-    holds = asyncio.run(_run(cli, target, captured, release=False))
+    holds = asyncio.run(_find(cli, target, captured))
     if cli.as_json:
         emit_json({"holds": holds})
         return 0
@@ -77,7 +77,7 @@ def release_holds(
 ) -> int:
     """Put the source's retention back. The brokers then delete what is older."""
     captured = _captured(cli, repository, topics, prefix, pairs("--rename", renames))
-    holds = asyncio.run(_run(cli, target, captured, release=False))
+    holds = asyncio.run(_find(cli, target, captured))
     if not holds:
         raise NoMatchError(
             "no topic is on hold", hint="`mirror holds list` with the --prefix or --rename of the restore"
@@ -90,7 +90,7 @@ def release_holds(
         count = len({hold.topic for hold in holds})
         if click.prompt(f"Type the number of topics, {count}, to release them", default="", err=True) != str(count):
             raise RefusedError("the number was not typed: nothing was changed")
-    asyncio.run(_run(cli, target, captured, release=True))
+    asyncio.run(_release(cli, target, holds))
     if cli.as_json:
         emit_json({"released": holds})
     else:
@@ -112,22 +112,25 @@ def _captured(
     return {renames.get(t.topic, f"{prefix}{t.topic}"): t for t in listed if t.topic in chosen}
 
 
-async def _run(cli: CliContext, target: str, captured: Mapping[str, TopicObject], *, release: bool) -> list[Hold]:
+async def _find(cli: CliContext, target: str, captured: Mapping[str, TopicObject]) -> list[Hold]:
     connection = connection_for(cli.config().cluster(target))
     async with await open_client(connection) as client:
-        admin = Admin(connection, client)
-        holds = await find_holds(
+        return await find_holds(
             client,
-            admin,
+            Admin(connection, client),
             captured,
             alias=target,
             bootstrap=connection.where,
             now_ms=time.time_ns() // 1_000_000,
         )
-        if release:
-            for hold in holds:
-                await release_hold(admin, hold)
-    return holds
+
+
+async def _release(cli: CliContext, target: str, holds: Sequence[Hold]) -> None:
+    connection = connection_for(cli.config().cluster(target))
+    async with await open_client(connection) as client:
+        admin = Admin(connection, client)
+        for hold in holds:
+            await release_hold(admin, hold)
 
 
 def _print(holds: Sequence[Hold]) -> None:

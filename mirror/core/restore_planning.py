@@ -24,6 +24,8 @@ from mirror.errors import RefusedError, UsageError
 
 __all__ = ["plan_restore"]
 
+# For estimates; below what was measured with one broker on a busy machine of two cores: 9,000,000 offsets of filler, 15,000 markers
+# in long holes, 85 aborted transactions one after the other.
 _LEAD_OFFSETS_PER_S = 5_000_000
 _HOLE_OFFSETS_PER_S = 10_000
 _ABORTED_HOLES_PER_S = 60

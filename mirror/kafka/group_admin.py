@@ -6,10 +6,10 @@ librdkafka cannot take. Members are told by confluent-kafka's AdminClient.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from mirror.core.positions import TopicPartition
-from mirror.errors import ClusterBusyError, ClusterError, MirrorError
+from mirror.errors import ClusterError, MirrorError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.errors import kafka_error_to_ours
@@ -23,8 +23,6 @@ T = TypeVar("T")
 
 _RETRY_FOR_S: Final = 30.0
 _RETRY_EVERY_S: Final = 0.2
-_COORDINATOR_MOVES: Final = frozenset({14, 15, 16})
-_COORDINATOR_NAMES: Final = ("COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS")
 _UNKNOWN_MEMBER: Final = frozenset({22, 25, 68})
 
 
@@ -48,20 +46,15 @@ async def active_members(admin: Admin, groups: Iterable[str]) -> dict[str, int]:
 
 
 async def _members(admin: Admin, group: str) -> int:
-    loop = asyncio.get_running_loop()
-    give_up_at_s = loop.time() + _RETRY_FOR_S
-    while True:
+    async def once() -> int:
         try:
-            described: Any = await admin.describe_group(group)
+            return len((await admin.describe_group(group)).members)
         except MirrorError as error:
             if "GROUP_ID_NOT_FOUND" in error.message:  # what brokers from 4.0 on say of a group that never was
                 return 0
-            moves = error.transient or any(name in error.message for name in _COORDINATOR_NAMES)
-            if not moves or loop.time() > give_up_at_s:
-                raise
-        else:
-            return len(described.members)
-        await asyncio.sleep(_RETRY_EVERY_S)
+            raise
+
+    return await _patiently(once)
 
 
 async def committed_positions(client: MirrorClient, group: str) -> dict[TopicPartition, GroupPosition]:
@@ -94,8 +87,6 @@ async def commit_positions(client: MirrorClient, group: str, positions: Mapping[
         for tp in positions:
             code = codes.get(tp, -1)
             what = f"committing for group {group} in {tp}"
-            if code in _COORDINATOR_MOVES:
-                raise ClusterBusyError(f"{what}: the coordinator moves")
             if code in _UNKNOWN_MEMBER:
                 raise ClusterError(f"{what}: consumers of the group are active", hint="stop them, then run it again")
             if code:
@@ -105,13 +96,21 @@ async def commit_positions(client: MirrorClient, group: str, positions: Mapping[
 
 
 async def _at_coordinator(client: MirrorClient, group: str, once: Callable[[int], Awaitable[T]]) -> T:
+    async def find_and_ask() -> T:
+        coordinator = await find_coordinator(client, await client.any_broker(), GROUP, group)
+        await client.know_brokers([coordinator])
+        return await once(coordinator)
+
+    return await _patiently(find_and_ask)
+
+
+async def _patiently(once: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while the coordinator moves, or is only just being made."""
     loop = asyncio.get_running_loop()
     give_up_at_s = loop.time() + _RETRY_FOR_S
     while True:
         try:
-            coordinator = await find_coordinator(client, await client.any_broker(), GROUP, group)
-            await client.know_brokers([coordinator])
-            return await once(coordinator)
+            return await once()
         except MirrorError as error:
             if not error.transient or loop.time() > give_up_at_s:
                 raise

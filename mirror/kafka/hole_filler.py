@@ -1,30 +1,12 @@
 """What fills holes in a restored partition, whichever way: see `marker_filler` (the better one) and `abort_filler`."""
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from mirror.core.positions import TopicPartition
 from mirror.errors import ClusterError
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 
-__all__ = [
-    "ABORTS_PER_SECOND",
-    "MARKERS_PER_SECOND",
-    "MARKER_HOLES_PER_SECOND",
-    "HoleFiller",
-    "went_back_error",
-    "written_beyond_error",
-]
-
-# For estimates of time; measured with one broker on a busy machine of two cores, client and broker together.
-
-MARKERS_PER_SECOND: Final = 15_000
-"""Offsets that `MarkerFiller` fills in long holes, all partitions of a broker together."""
-
-MARKER_HOLES_PER_SECOND: Final = 400
-"""Short holes of one partition, one after the other: a request each. 32 partitions at once got 9,000."""
-
-ABORTS_PER_SECOND: Final = 85
-"""Holes, of whatever length up to a million offsets, that `AbortFiller` fills one after the other. Four partitions at once got 300."""
+__all__ = ["HoleFiller", "went_back_error", "written_beyond_error"]
 
 
 class HoleFiller(Protocol):

@@ -26,7 +26,7 @@ from mirror.kafka.client import open_client
 from mirror.kafka.connection import ClusterConnection
 from mirror.storage.folder import FolderStore
 from tests.capture import capture
-from tests.restoring import Seen, cluster_id, consume_all
+from tests.restoring import Seen, cluster_id, consume_all, write_config
 
 __all__ = ["RestoreLab", "Run", "committed", "set_configs", "trim", "watermarks"]
 
@@ -165,21 +165,7 @@ class RestoreLab:
         await capture(
             self.bootstrap, [*self.topics, "__consumer_offsets"], store, object_bytes=40_000, slice_bytes=6000
         )
-        (self.folder / "mirror.toml").write_text(
-            f"""
-[worker]
-repository = "r"
-source = "src"
-[clusters.src]
-role = "source"
-bootstrap_servers = ["127.0.0.1:1"]
-[clusters.dst]
-role = "target"
-bootstrap_servers = ["{self.bootstrap}"]
-[repositories.r]
-url = "file://{self.folder}/repo"
-"""
-        )
+        write_config(self.folder, self.bootstrap)
         self.until = ["--until", format_moment(time.time_ns() // 1_000_000)]
         self._consent = ["--yes", "--target-cluster-id", cluster_id(self.bootstrap)]
 

@@ -17,7 +17,7 @@ from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
 from mirror.core.restore_mark import RestoreMark
 from mirror.storage.folder import FolderStore
 from tests.capture import capture
-from tests.restoring import cluster_id
+from tests.restoring import cluster_id, write_config
 
 pytestmark = pytest.mark.servers
 
@@ -131,22 +131,7 @@ def _scene(bootstrap: str, topic: Callable[..., str], folder: Path) -> dict[str,
     admin.create_topics([new])[marked].result(20)
     _produce(bootstrap, marked, 3)
     (folder / "offsets.json").write_text(json.dumps({name: {"0": 21, "1": 0}}))
-    config = folder / "mirror.toml"
-    config.write_text(
-        f"""
-[worker]
-repository = "r"
-source = "src"
-[clusters.src]
-role = "source"
-bootstrap_servers = ["127.0.0.1:1"]
-[clusters.dst]
-role = "target"
-bootstrap_servers = ["{bootstrap}"]
-[repositories.r]
-url = "file://{folder}/repo"
-"""
-    )
+    config = write_config(folder, bootstrap)
     now_ms = time.time_ns() // 1_000_000
     return {
         "name": name,

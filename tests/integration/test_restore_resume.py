@@ -20,7 +20,7 @@ from mirror.core.restore_plan import TopicState
 from mirror.errors import RefusedError
 from mirror.storage.folder import FolderStore
 from tests.capture import capture
-from tests.restoring import cluster_id, consume_all, restore, selection_of, without_offsets
+from tests.restoring import cluster_id, consume_all, restore, selection_of, without_offsets, write_config
 
 
 def _fill(bootstrap: str, topic: str, count: int, *, partitions: int, **options: Any) -> None:
@@ -29,26 +29,6 @@ def _fill(bootstrap: str, topic: str, count: int, *, partitions: int, **options:
         producer.produce(topic, key=b"%d" % number, value=os.urandom(40), partition=number % partitions)
         producer.poll(0)
     assert producer.flush(30) == 0
-
-
-def _config(folder: Path, bootstrap: str) -> Path:
-    path = folder / "mirror.toml"
-    path.write_text(
-        f"""
-[worker]
-repository = "r"
-source = "src"
-[clusters.src]
-role = "source"
-bootstrap_servers = ["127.0.0.1:1"]
-[clusters.dst]
-role = "target"
-bootstrap_servers = ["{bootstrap}"]
-[repositories.r]
-url = "file://{folder}/repo"
-"""
-    )
-    return path
 
 
 def _store(folder: Path) -> FolderStore:
@@ -80,7 +60,7 @@ async def test_a_stopped_restore_goes_on(kafka: Any, topic: Callable[..., str], 
     await capture(
         kafka.bootstrap, [first, second], _store(tmp_path), mode="auto", object_bytes=50_000, slice_bytes=9000
     )
-    config = _config(tmp_path, kafka.bootstrap)
+    config = write_config(tmp_path, kafka.bootstrap)
     names = ["--topic", first, "--topic", second, "--prefix", "re-"]
     names += ["--latest", "--yes", "--target-cluster-id", cluster_id(kafka.bootstrap)]
     for wait_s in (1.2, 1.0):
@@ -126,7 +106,7 @@ async def test_a_topic_that_holds_records_is_refused(kafka: Any, topic: Callable
     _fill(kafka.bootstrap, name, 100, partitions=1)
     _fill(kafka.bootstrap, other, 100, partitions=1)
     await capture(kafka.bootstrap, [name, other], _store(tmp_path))
-    config = _config(tmp_path, kafka.bootstrap)
+    config = write_config(tmp_path, kafka.bootstrap)
     taken = topic(1)
     _fill(kafka.bootstrap, taken, 7, partitions=1)
     before = consume_all(kafka.bootstrap, taken)
@@ -205,7 +185,7 @@ async def test_what_cannot_be_read_stops_a_restore_until_it_is_allowed(
     _fill(kafka.bootstrap, name, 60, partitions=1)
     await capture(kafka.bootstrap, [name], store, go_on=kept)
     key = _damage(store, what)
-    config = _config(tmp_path, kafka.bootstrap)
+    config = write_config(tmp_path, kafka.bootstrap)
     refused = _run(config, "--topic", name, "--prefix", "d-")
     assert refused.returncode == 5, refused.stderr
     assert key in refused.stderr
@@ -225,7 +205,7 @@ async def test_names_that_collide_are_refused_before_anything_is_changed(
     """Exit 4 naming both topics, for one name and for names that differ in . and _ only."""
     one, two = topic(1), topic(1)
     await capture(kafka.bootstrap, [one, two], _store(tmp_path))
-    config = _config(tmp_path, kafka.bootstrap)
+    config = write_config(tmp_path, kafka.bootstrap)
     for names in (("re-x", "re-x"), ("re-a.b", "re-a_b")):
         renames = [word for pair in zip((one, two), names, strict=True) for word in ("--rename", "=".join(pair))]
         done = _run(config, "--topic", one, "--topic", two, *renames)
@@ -253,7 +233,7 @@ async def test_the_source_cluster_must_be_named_as_such(kafka: Any, topic: Calla
     name = topic(1)
     _fill(kafka.bootstrap, name, 10, partitions=1)
     await capture(kafka.bootstrap, [name], _store(tmp_path))
-    config = _config(tmp_path, kafka.bootstrap)
+    config = write_config(tmp_path, kafka.bootstrap)
     for target in ("src", "dst"):
         command = _command(config, "--latest", "--topic", name, "--prefix", "p-", "--target", target)
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -266,7 +246,7 @@ async def test_nothing_selected_and_dry_run(kafka: Any, topic: Callable[..., str
     name = topic(1)
     _fill(kafka.bootstrap, name, 10, partitions=1)
     await capture(kafka.bootstrap, [name], _store(tmp_path))
-    config = _config(tmp_path, kafka.bootstrap)
+    config = write_config(tmp_path, kafka.bootstrap)
     assert _run(config, "--topic", "nothing-*").returncode == 2
     done = _run(config, "--topic", name, "--prefix", "dry-", "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -283,7 +263,7 @@ async def test_old_records_are_held(kafka: Any, topic: Callable[..., str], tmp_p
         producer.produce(name, value=b"%d" % number, timestamp=long_ago_ms + number)
     assert producer.flush(20) == 0
     await capture(kafka.bootstrap, [name], _store(tmp_path))
-    done = _run(_config(tmp_path, kafka.bootstrap), "--topic", name, "--prefix", "h-")
+    done = _run(write_config(tmp_path, kafka.bootstrap), "--topic", name, "--prefix", "h-")
     assert done.returncode == 0, done.stderr
     assert f"RETENTION HOLD on h-{name}" in done.stdout
     assert f"--entity-name h-{name} --add-config retention.ms=3600000" in done.stdout

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mirror.core.coverage import PartitionCoverage
-from mirror.core.group_log import GROUP_LOG_TOPIC
+from mirror.core.group_log import GROUP_LOG_TOPIC, CommittedOffset
 from mirror.core.group_plan import GroupPlan
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
@@ -24,7 +24,6 @@ from mirror.kafka.group_admin import GroupPosition, active_members, commit_posit
 from mirror.service.groups import choose_group_log, read_groups
 from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.resume_exact import count_before
-from mirror.service.snapshots import snapshot_point
 from mirror.storage.repository import Repository
 
 __all__ = ["GroupResult", "add_groups", "put_groups", "refuse_active", "wanted_positions"]
@@ -54,9 +53,10 @@ def add_groups(
     coverages: Mapping[PartitionId, PartitionCoverage],
     sealed_at_ms: Mapping[str, int],
     *,
+    snapshot_groups: Mapping[str, Mapping[TopicPartition, CommittedOffset]] | None,
     now_ms: int,
 ) -> RestorePlan:
-    """The plan with the groups of the same moment.
+    """The plan with the groups of the same moment: those of the snapshot, or what the group log says.
 
     Raises:
         NoMatchError: groups are named and none is stored.
@@ -65,8 +65,8 @@ def add_groups(
     choice, point = selection.groups, selection.point
     if not choice.is_wanted:
         return plan
-    if point.kind is PointKind.SNAPSHOT:
-        groups, notes = plan_groups(snapshot_point(repository, point.snapshot).groups, plan.topics, choice=choice)
+    if snapshot_groups is not None:
+        groups, notes = plan_groups(snapshot_groups, plan.topics, choice=choice)
         return replace(plan, groups=groups, group_notes=notes)
     at_ms = point.time_ms
     group_log = choose_group_log(coverages, at_ms)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.group_log import GROUP_LOG_TOPIC
-from mirror.core.keys import ROLLUP_PREFIX
+from mirror.core.keys import ROLLUP_PREFIX, SnapshotKey
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
 from mirror.core.restore_plan import RestorePlan, TargetCluster, TopicState
@@ -31,7 +31,7 @@ from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest
 from mirror.service.restore.resume import compare_with_target
 from mirror.service.restore.target import examine_target
-from mirror.service.snapshots import find_snapshot, snapshot_point
+from mirror.service.snapshots import SnapshotPoint, snapshot_point
 from mirror.storage.repository import Repository
 
 __all__ = ["Inventory", "RestoreSession", "read_inventory"]
@@ -150,8 +150,10 @@ class RestoreSession:
     async def _draft(self, selection: RestoreSelection, *, now_ms: int) -> tuple[RestorePlan, TargetCluster]:
         """The plan by what the repository holds and which topics the target has."""
         assert self._client is not None
+        snapshot = None
         if selection.point.kind is PointKind.SNAPSHOT:
-            selection = await asyncio.to_thread(_resolve_snapshot, self._repository, selection)
+            snapshot = await asyncio.to_thread(snapshot_point, self._repository, selection.point.snapshot)
+            selection = _resolved(selection, snapshot)
         inventory = self._inventory
         inventory.require_readable(allow_missing=selection.allow_missing)
         chosen = choose_incarnations(selection, inventory.coverages, inventory.topics)
@@ -197,6 +199,7 @@ class RestoreSession:
             plan,
             inventory.coverages,
             inventory.sealed_at_ms,
+            snapshot_groups=None if snapshot is None else snapshot.groups,
             now_ms=now_ms,
         )
         return plan, target
@@ -244,10 +247,10 @@ class RestoreSession:
         return replace(result, groups=tuple(groups))
 
 
-def _resolve_snapshot(repository: Repository, selection: RestoreSelection) -> RestoreSelection:
-    """The selection with the topics, incarnations and offsets of its snapshot."""
-    name = shown_name(find_snapshot(repository, selection.point.snapshot))
-    found = snapshot_point(repository, name)
+def _resolved(selection: RestoreSelection, found: SnapshotPoint) -> RestoreSelection:
+    """The selection with the full name, the topics, incarnations and offsets of its snapshot."""
+    taken_at_ms = found.snapshot.taken_at_ms
+    name = shown_name(SnapshotKey(taken_at_ms, found.snapshot.name))
     names = selection.topics.select(found.topic_ids)
     if not names:
         raise NoMatchError(
@@ -258,7 +261,7 @@ def _resolve_snapshot(repository: Repository, selection: RestoreSelection) -> Re
         selection,
         topics=TopicFilter(include=tuple(names)),
         incarnations={**{name: found.topic_ids[name] for name in names}, **selection.incarnations},
-        point=replace(selection.point, snapshot=name, offsets=found.offsets, time_ms=found.snapshot.taken_at_ms),
+        point=replace(selection.point, snapshot=name, offsets=found.offsets, time_ms=taken_at_ms),
     )
 
 
