@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from mirror.core.positions import TopicPartition
-from mirror.errors import MirrorError
+from mirror.errors import MirrorError, TopicNotFoundError
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.errors import RETRIABLE_CODES, kafka_error_to_ours
 from mirror.kafka.leaders import Leader, Leaders
@@ -52,7 +52,10 @@ async def ask_leaders(
         for tp in todo:
             leader = leaders.get(tp)
             if leader is None:
-                errors.append(leaders.error(tp))
+                error = leaders.error(tp)
+                if not error.transient:
+                    raise error
+                errors.append(error)
             else:
                 by_node.setdefault(leader.node_id, {})[tp] = leader
         answers = await asyncio.gather(
@@ -66,7 +69,9 @@ async def ask_leaders(
                     done[tp] = result
                     todo.discard(tp)
         for error in errors:
-            if not error.transient or loop.time() > give_up_at:
+            # A leader that does not know a topic which the metadata knew a moment ago is about to learn of it.
+            may_pass = error.transient or isinstance(error, TopicNotFoundError)
+            if not may_pass or loop.time() > give_up_at:
                 raise error
         if todo:
             await asyncio.sleep(_RETRY_EVERY_S)

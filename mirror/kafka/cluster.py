@@ -8,9 +8,10 @@ from typing import Final, Literal, NamedTuple, TypeVar
 from mirror.core.positions import TopicPartition
 from mirror.core.record_batch import BatchHeader, read_header
 from mirror.errors import ClusterError, MirrorError
+from mirror.kafka.by_leader import ask_leaders
 from mirror.kafka.client import MirrorClient
-from mirror.kafka.errors import RETRIABLE_CODES, kafka_error_to_ours
-from mirror.kafka.leaders import Leader, Leaders
+from mirror.kafka.errors import kafka_error_to_ours
+from mirror.kafka.leaders import Leader
 from mirror.kafka.wire import list_offsets as wire_offsets
 from mirror.kafka.wire.fetch import READ_COMMITTED, READ_UNCOMMITTED, FetchPartition, FetchRequest, fetch
 from mirror.kafka.wire.list_offsets import EARLIEST, LATEST, ListedOffset
@@ -28,11 +29,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-_RETRY_FOR_S: Final = 30.0
-_RETRY_EVERY_S: Final = 0.2
-_ASK_AGAIN_CODES: Final = frozenset({3, 100, *RETRIABLE_CODES})
-"""3 and 100 too: the metadata knew the topic a moment ago, so its leader is still about to learn of it (or it is being
-deleted, which the next look at the metadata tells)."""
 _HEADER_FETCHES_AT_ONCE: Final = 8
 
 
@@ -116,47 +112,17 @@ async def _by_leader(
     what: str,
     ask_leader: Callable[[int, dict[TopicPartition, Leader]], Awaitable[Mapping[TopicPartition, T | int]]],
 ) -> dict[TopicPartition, T]:
-    """Ask every leader for its partitions, again where it has moved. An int in an answer is an error code."""
-    leaders, loop = Leaders(client), asyncio.get_running_loop()
-    give_up_at = loop.time() + _RETRY_FOR_S
-    todo, done = set(tps), dict[TopicPartition, T]()
-    while todo:
-        errors: dict[TopicPartition, MirrorError] = {}
-        await leaders.refresh({tp.topic for tp in todo})
-        by_node: dict[int, dict[TopicPartition, Leader]] = {}
-        for tp in todo:
-            leader = leaders.get(tp)
-            if leader is None:
-                errors[tp] = leaders.error(tp)
-                if not errors[tp].transient:
-                    raise errors[tp]
-            else:
-                by_node.setdefault(leader.node_id, {})[tp] = leader
-        answers = await asyncio.gather(
-            *(ask_leader(node_id, part) for node_id, part in by_node.items()), return_exceptions=True
-        )
-        for (node_id, part), answer in zip(by_node.items(), answers, strict=True):
-            if isinstance(answer, MirrorError):
-                if not answer.transient:
-                    raise answer
-                errors.update(dict.fromkeys(part, answer))
-                continue
-            if isinstance(answer, BaseException):
-                raise answer
-            for tp in part:
-                result = answer.get(tp, -1)
-                if not isinstance(result, int):
-                    done[tp] = result
-                    todo.discard(tp)
-                elif result in _ASK_AGAIN_CODES:
-                    errors[tp] = kafka_error_to_ours(result, f"{what} of {tp} from broker {node_id}")
-                else:
-                    raise kafka_error_to_ours(result, f"{what} of {tp} from broker {node_id}")
-        if errors and loop.time() > give_up_at:
-            raise next(iter(errors.values()))
-        if todo:
-            await asyncio.sleep(_RETRY_EVERY_S)
-    return done
+    """`ask_leaders` for answers in which an int is an error code."""
+
+    async def ask(node_id: int, part: dict[TopicPartition, Leader]) -> dict[TopicPartition, T | MirrorError]:
+        return {
+            tp: kafka_error_to_ours(result, f"{what} of {tp} from broker {node_id}")
+            if isinstance(result, int)
+            else result
+            for tp, result in (await ask_leader(node_id, part)).items()
+        }
+
+    return await ask_leaders(client, tps, what, ask)
 
 
 async def list_offsets(
