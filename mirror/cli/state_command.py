@@ -13,7 +13,7 @@ from mirror.core.cluster_state import ClusterState
 from mirror.core.moments import format_moment
 from mirror.errors import RefusedError, UsageError
 from mirror.service.cluster_states import state_at
-from mirror.service.state_diff import acl_text, diff_states
+from mirror.service.state_diff import acl_text, diff_states, quota_text
 
 __all__ = ["command"]
 
@@ -25,9 +25,9 @@ _repository_option = click.option(
 
 @click.group(name="state")
 def command() -> None:
-    """Show topics, settings, ACLs and users as they were captured. Needs the repository only.
+    """Show topics, settings, ACLs, client quotas and users as they were captured. Needs the repository only.
 
-    Workers capture them within minutes of a change. Not captured: client quotas (no maintained client library can ask for them).
+    Workers capture them within minutes of a change.
     """
 
 
@@ -141,11 +141,14 @@ def _print(state: ClusterState) -> None:
         print_table(("SCRAM user", "mechanisms"), [(one.user, ", ".join(one.mechanisms)) for one in state.users])
     for acl in state.acls or ():
         print_line(f"acl {acl_text(acl)}")
+    for quota in state.quotas or ():
+        print_line(f"quota {quota_text(quota)}")
     for note in state.notes:
         print_line(f"note: {note}")
     print_line(
         f"topics: {human_count(len(state.topics))}, brokers: {len(state.brokers)}, "
         f"ACLs: {'?' if state.acls is None else human_count(len(state.acls))}, "
+        f"client quotas: {'?' if state.quotas is None else human_count(len(state.quotas))}, "
         f"SCRAM users: {'?' if state.users is None else human_count(len(state.users))}",
         bold=True,
     )

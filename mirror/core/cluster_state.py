@@ -4,7 +4,7 @@ import msgspec
 
 from mirror.core.segment.index import Count, Signed64, Timestamp
 
-__all__ = ["ClusterState", "StateAcl", "StateBroker", "StateTopic", "StateUser", "is_same_state"]
+__all__ = ["ClusterState", "StateAcl", "StateBroker", "StateQuota", "StateTopic", "StateUser", "is_same_state"]
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,6 +50,13 @@ class StateUser(_Stored, frozen=True):
     mechanisms: list[str]
 
 
+class StateQuota(_Stored, frozen=True):
+    """The quotas of one entity: kind (``user``, ``client-id``, ``ip``) → name, a null name is the default of its kind."""
+
+    entity: dict[str, str | None]
+    values: dict[str, float]
+
+
 class ClusterState(_Stored, frozen=True):
     """One capture. Null is not known, an empty array is none; ``notes`` say in words what is not known and why."""
 
@@ -62,6 +69,7 @@ class ClusterState(_Stored, frozen=True):
     features: dict[str, Signed64] | None = None
     acls: list[StateAcl] | None = None
     users: list[StateUser] | None = None
+    quotas: list[StateQuota] | None = None
     notes: list[str] = []
     required_features: list[str] = []
 

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from mirror.core.cluster_state import ClusterState, StateAcl, StateBroker, StateTopic, StateUser
+from mirror.core.cluster_state import ClusterState, StateAcl, StateBroker, StateQuota, StateTopic, StateUser
 from mirror.core.segment.index import FORMAT_VERSION, RepositoryObject
 from mirror.errors import AccessError, MirrorError, TopicNotFoundError, WrongRepositoryError
 from mirror.kafka.admin import Admin, ConfigValue, non_default
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import TopicDescription, describe_cluster
 from mirror.kafka.wire.api_versions import finalized_features
+from mirror.kafka.wire.client_quotas import QuotaEntry, describe_client_quotas
 from mirror.kafka.wire.describe_acls import AclEntry, describe_acls
 from mirror.kafka.wire.describe_scram_users import describe_scram_users
 from mirror.kafka.wire.metadata import BrokerMetadata
@@ -60,6 +61,9 @@ async def capture_state(
     users = await _or_note(
         lambda: describe_scram_users(client, controller), "SCRAM users", _right("DESCRIBE", may), notes
     )
+    quotas = await _or_note(
+        lambda: describe_client_quotas(client, node_id), "client quotas", _right("DESCRIBE_CONFIGS", may), notes
+    )
     return ClusterState(
         format_version=FORMAT_VERSION,
         repository_id=repository.repository_id,
@@ -70,6 +74,7 @@ async def capture_state(
         features=None if features is None else dict(features),
         acls=acls,
         users=None if users is None else [StateUser(user=name, mechanisms=found) for name, found in users.items()],
+        quotas=None if quotas is None else sorted(map(_quota, quotas), key=lambda quota: repr(quota.entity)),
         notes=notes,
     )
 
@@ -124,6 +129,10 @@ def _acl(entry: AclEntry) -> StateAcl:
         operation=entry.operation,
         permission=entry.permission,
     )
+
+
+def _quota(entry: QuotaEntry) -> StateQuota:
+    return StateQuota(entity=dict(sorted(entry.entity.items())), values=dict(sorted(entry.values.items())))
 
 
 async def _topic_configs(admin: Admin, topics: Sequence[str], notes: list[str]) -> dict[str, dict[str, str]]:

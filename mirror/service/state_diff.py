@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from mirror.core.cluster_state import ClusterState, StateAcl, StateBroker, StateTopic
+from mirror.core.cluster_state import ClusterState, StateAcl, StateBroker, StateQuota, StateTopic
 
-__all__ = ["StateChange", "acl_text", "diff_states"]
+__all__ = ["StateChange", "acl_text", "diff_states", "entity_text", "quota_text"]
 
 _HIDDEN = "(secret)"
 _DEFAULT = "(default)"
@@ -18,7 +18,7 @@ class StateChange:
 
     Attributes:
         sign: ``+`` came, ``-`` went, ``~`` changed, ``?`` cannot be compared.
-        kind: ``topic``, ``acl``, ``user``, ``broker`` or ``cluster``.
+        kind: ``topic``, ``acl``, ``user``, ``quota``, ``broker`` or ``cluster``.
         name: of what changed.
         what: the setting that changed, or what there is to say; may be empty.
         before: its value then, None where it had none.
@@ -48,6 +48,7 @@ def diff_states(before: ClusterState, after: ClusterState) -> list[StateChange]:
         *_topics(before, after),
         *_acls(before, after),
         *_users(before, after),
+        *_quotas(before, after),
         *_brokers(before, after),
     ]
 
@@ -58,6 +59,18 @@ def acl_text(acl: StateAcl) -> str:
         f"{acl.principal} {acl.permission} {acl.operation} on {acl.resource_type} {acl.resource_name} "
         f"({acl.pattern_type}) from {acl.host}"
     )
+
+
+def entity_text(entity: Mapping[str, str | None]) -> str:
+    """``user app, client-id (default)``."""
+    return ", ".join(
+        f"{kind} {_DEFAULT if name is None else name}" for kind, name in sorted(entity.items(), reverse=True)
+    )
+
+
+def quota_text(quota: StateQuota) -> str:
+    """``user app: producer_byte_rate 1048576``."""
+    return f"{entity_text(quota.entity)}: " + ", ".join(f"{key} {value:.15g}" for key, value in quota.values.items())
 
 
 def _cluster(before: ClusterState, after: ClusterState) -> Iterator[StateChange]:
@@ -165,3 +178,16 @@ def _users(before: ClusterState, after: ClusterState) -> Iterator[StateChange]:
             yield StateChange(sign="-", kind="user", name=user, what=old[user])
         elif old[user] != new[user]:
             yield StateChange(sign="~", kind="user", name=user, what="mechanisms", before=old[user], after=new[user])
+
+
+def _quotas(before: ClusterState, after: ClusterState) -> Iterator[StateChange]:
+    if before.quotas is None or after.quotas is None:
+        if before.quotas is not after.quotas:
+            yield StateChange(sign="?", kind="quota", what="client quotas are known in one of both only")
+        return
+    old, new = (
+        {entity_text(quota.entity): {key: f"{value:.15g}" for key, value in quota.values.items()} for quota in state}
+        for state in (before.quotas, after.quotas)
+    )
+    for name in sorted(old.keys() | new.keys()):
+        yield from _settings("quota", name, old.get(name, {}), new.get(name, {}), missing="(none)")

@@ -12,9 +12,11 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AclOperation, ResourceType
 
 from mirror.cli.__main__ import main
-from mirror.core.cluster_state import ClusterState
+from mirror.core.cluster_state import ClusterState, StateQuota
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import open_client
+from mirror.kafka.connection import ClusterConnection
+from mirror.kafka.wire.client_quotas import QuotaEntry, alter_client_quotas
 from mirror.service.cluster_states import list_states, state_at
 from mirror.service.snapshots import find_snapshot, read_snapshot
 from mirror.service.state_capture import capture_state
@@ -109,6 +111,11 @@ def secure_lab(secure_kafka: SecureKafka, minio: MinioServer, tmp_path: Path) ->
     lab.close()
 
 
+async def _set_quota(kafka: KafkaCluster, entity: dict[str, str | None], **values: float) -> None:
+    async with await open_client(ClusterConnection(bootstrap_servers=(kafka.bootstrap,))) as client:
+        await alter_client_quotas(client, await client.any_broker(), [QuotaEntry(entity=entity, values=values)])
+
+
 async def _capture(lab: WorkerLab) -> ClusterState:
     connection = connection_for(lab._config.source_cluster)
     async with await open_client(connection) as client:
@@ -125,7 +132,8 @@ def test_a_missing_right_is_a_note(
     worker = lab.worker()
     wait_until(lambda: list_states(lab.repository), worker.log_tail, 30)
     poor = state_at(lab.repository)
-    assert (poor.acls, poor.users, poor.brokers[0].configs) == (None, None, None)
+    assert (poor.acls, poor.users, poor.quotas, poor.brokers[0].configs) == (None, None, None, None)
+    assert "client quotas are not captured: DESCRIBE_CONFIGS on the cluster is missing" in poor.notes
     assert "ACLs are not captured: DESCRIBE on the cluster is missing" in poor.notes
     assert "SCRAM users are not captured: DESCRIBE on the cluster is missing" in poor.notes
     assert "settings of brokers are not captured: DESCRIBE_CONFIGS on the cluster is missing" in poor.notes
@@ -141,7 +149,12 @@ def test_a_missing_right_is_a_note(
     may = AclOperation
     secure_kafka.allow("mirror", ResourceType.BROKER, "kafka-cluster", may.DESCRIBE, may.DESCRIBE_CONFIGS)
     secure_kafka.allow("mirror", ResourceType.TOPIC, "rights-b", may.DESCRIBE_CONFIGS)
+    entity = {"client-id": None, "user": "rights-app"}
+    asyncio.run(_set_quota(secure_kafka, entity, producer_byte_rate=1048576.0, request_percentage=12.5))
+    wait_until(lambda: asyncio.run(_capture(lab)).quotas, "the quota arrives", 30)
     rich = asyncio.run(_capture(lab))
+    expected = StateQuota(entity=entity, values={"producer_byte_rate": 1048576.0, "request_percentage": 12.5})
+    assert expected in (rich.quotas or ())
     assert ("User:mirror", "rights-a", "READ") in {(a.principal, a.resource_name, a.operation) for a in rich.acls or ()}
     assert {one.user: one.mechanisms for one in rich.users or ()}["mirror"] == ["SCRAM-SHA-256", "SCRAM-SHA-512"]
     own = rich.brokers[0].configs or {}

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from mirror.cli.__main__ import main
-from mirror.core.cluster_state import ClusterState, StateAcl, StateBroker, StateTopic, StateUser
+from mirror.core.cluster_state import ClusterState, StateAcl, StateBroker, StateQuota, StateTopic, StateUser
 from mirror.core.keys import format_state_key, parse_state_key
 from mirror.core.segment.index import FORMAT_VERSION, encode_checked
 from mirror.errors import DamageError, NoMatchError, RefusedError
@@ -42,6 +42,7 @@ ACL = StateAcl(
     operation="READ",
     permission="ALLOW",
 )
+QUOTA = StateQuota(entity={"client-id": None, "user": "app"}, values={"producer_byte_rate": 1048576.0})
 BROKER = StateBroker(node_id=1, host="kafka-1", port=9092, configs={"log.retention.hours": "72", "ssl.key": None})
 
 
@@ -57,6 +58,7 @@ def a_state(builder: RepositoryBuilder, at_ms: int = T0_MS, **changes: Any) -> C
         features={"metadata.version": 21},
         acls=[ACL],
         users=[StateUser(user="app", mechanisms=["SCRAM-SHA-512"])],
+        quotas=[QUOTA, StateQuota(entity={"ip": "10.0.0.1"}, values={"connection_creation_rate": 2.5})],
     )
     return msgspec.structs.replace(state, **changes)
 
@@ -89,6 +91,12 @@ def test_every_kind_of_change_is_a_line() -> None:
         "- user app: SCRAM-SHA-512",
     ]
     assert [text[0] for text in texts(new, old)] == ["~", "-", "+", "+"]
+    more = msgspec.structs.replace(QUOTA, values={"producer_byte_rate": 2e6, "request_percentage": 50.5})
+    assert texts(old, msgspec.structs.replace(old, quotas=[more])) == [
+        "~ quota ip 10.0.0.1: connection_creation_rate 2.5 -> (none)",
+        "~ quota user app, client-id (default): producer_byte_rate 1048576 -> 2000000",
+        "~ quota user app, client-id (default): request_percentage (none) -> 50.5",
+    ]
     changed = with_orders(
         old, topic_id="B" * 22, partition_count=6, configs={"retention.ms": "3600000", "cleanup.policy": "compact"}
     )
@@ -114,13 +122,14 @@ def test_what_is_not_known_is_no_change() -> None:
     old = a_state(RepositoryBuilder())
     broker = msgspec.structs.replace(BROKER, configs=None)
     blind = msgspec.structs.replace(
-        with_orders(old, configs=None), acls=None, users=None, features=None, brokers=[broker]
+        with_orders(old, configs=None), acls=None, users=None, quotas=None, features=None, brokers=[broker]
     )
     expected = [
         "? cluster: features are known in one of both only",
         "? topic orders: settings are known in one of both only",
         "? acl: ACLs are known in one of both only",
         "? user: SCRAM users are known in one of both only",
+        "? quota: client quotas are known in one of both only",
         "? broker 1: settings are known in one of both only",
     ]
     assert texts(old, blind) == expected
@@ -239,10 +248,11 @@ def test_state_is_shown(tmp_path: Path, stored: RepositoryBuilder, capsys: pytes
     assert code == 0
     assert "retention.ms=3600000" in out
     assert "note: ACLs are not captured" in out
-    assert "topics: 1, brokers: 1, ACLs: ?, SCRAM users: 1" in out
+    assert "topics: 1, brokers: 1, ACLs: ?, client quotas: 2, SCRAM users: 1" in out
     code, out, _ = run(tmp_path, capsys, "show", "--at", f"@{T0_MS + 1}")
     assert "retention.ms=86400000" in out
     assert "acl User:app ALLOW READ on TOPIC orders (LITERAL) from *" in out
+    assert "quota user app, client-id (default): producer_byte_rate 1048576" in out
     found = json.loads(run(tmp_path, capsys, "show", "--json")[1])
     assert found["captured_ms"] == T0_MS + HOUR_MS
     assert found["state"]["brokers"][0]["configs"] == {"log.retention.hours": "72", "ssl.key": None}

@@ -44,6 +44,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
         cluster_state.StateBroker,
         cluster_state.StateAcl,
         cluster_state.StateUser,
+        cluster_state.StateQuota,
         events.SealedEvent,
         events.SealedRun,
     )

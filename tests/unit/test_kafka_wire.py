@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mirror.core.positions import TopicPartition
 from mirror.kafka.wire.api import Api, RawRequest
+from mirror.kafka.wire.client_quotas import QuotaEntry, decode_alter_client_quotas, decode_client_quotas
 from mirror.kafka.wire.codec import MalformedError, Reader, Writer, topic_id_bytes, topic_id_text
 from mirror.kafka.wire.describe_acls import decode_describe_acls
 from mirror.kafka.wire.fetch import READ_COMMITTED, FetchPartition, FetchRequest, decode_fetch, encode_fetch
@@ -22,6 +23,8 @@ from mirror.kafka.wire.produce import ProducedPartition, decode_produce, encode_
 
 ID = "AAECAwQFBgcICQoLDA0ODw"
 DECODERS: list[Callable[[Reader], object]] = [
+    decode_alter_client_quotas,
+    decode_client_quotas,
     decode_describe_acls,
     decode_fetch,
     decode_init_producer_id,
@@ -205,3 +208,21 @@ def test_produce_answers_with_and_without_errors() -> None:
         ProducedPartition("t", 1, 10, 91, -1, 3, "too large", [(2, "why")]),
         ProducedPartition("t", 2, 0, 92, -1, 3, None, []),
     ]
+
+
+def test_quotas_as_brokers_answer() -> None:
+    """An entity of two kinds, one of them the default; and the answer to a change that is refused."""
+
+    def write_part(writer: Writer, part: tuple[str, str | None]) -> None:
+        writer.string(part[0]).string(part[1]).no_tags()
+
+    def write_value(writer: Writer, value: tuple[str, float]) -> None:
+        writer.string(value[0]).raw(struct.pack(">d", value[1])).no_tags()
+
+    entity = {"user": "app", "client-id": None}
+    answer = Writer().i32(0).i16(0).string(None).uvarint(2).array(entity.items(), write_part)
+    answer.array([("producer_byte_rate", 2.5)], write_value).no_tags().no_tags()
+    found = decode_client_quotas(_reader(answer.finish()))
+    assert found == (0, None, [QuotaEntry(entity=entity, values={"producer_byte_rate": 2.5})])
+    refused = Writer().i32(0).uvarint(2).i16(42).string("no").array(entity.items(), write_part).no_tags().no_tags()
+    assert decode_alter_client_quotas(_reader(refused.finish())) == [(42, "no", entity)]

@@ -224,6 +224,11 @@ class Writer:
         self._parts.append(_I64.pack(value))
         return self
 
+    def raw(self, value: bytes) -> "Writer":
+        """Bytes as they are, without their length."""
+        self._parts.append(value)
+        return self
+
     def uvarint(self, value: int) -> "Writer":
         """Unsigned variable-length integer."""
         self._parts.append(_uvarint(value))
