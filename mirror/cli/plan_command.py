@@ -13,12 +13,14 @@ import msgspec
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, print_line
 from mirror.cli.progress import waiting
+from mirror.cli.readings_view import print_readings, readings_json
 from mirror.cli.restore_command import open_session
 from mirror.cli.restore_options import selection_options
 from mirror.cli.restore_view import boundaries_json, plan_json, print_boundaries, print_plan
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import UsageError
 from mirror.service.restore.plan_file import PlanFile, freeze
+from mirror.service.restore.readings import find_readings
 from mirror.service.restore.run import Inventory, RestoreSession
 from mirror.storage.repository import Repository
 
@@ -64,8 +66,11 @@ async def _plan(
     source, inventory, opening = opened
     async with opening as session:
         with waiting(f"the cluster {target}", quiet=cli.as_json):
-            plan, _ = await session.plan(selection, now_ms=time.time_ns() // 1_000_000)
+            now_ms = time.time_ns() // 1_000_000
+            plan, _ = await session.plan(selection, now_ms=now_ms)
             edges = await session.boundaries(plan, most=_EDGES)
+            coverages, sealed = inventory.coverages, inventory.sealed_at_ms
+            readings = await asyncio.to_thread(find_readings, source, plan, coverages, sealed, now_ms=now_ms)
     if output is not None:
         _write(output, freeze(selection, plan, source.identity.repository_id))
     if cli.as_json:
@@ -73,6 +78,7 @@ async def _plan(
             {
                 "plan": plan_json(plan),
                 "boundaries": boundaries_json(edges),
+                "readings": readings_json(plan.point, readings),
                 "unreadable": inventory.unreadable,
                 "file": output and str(output),
             }
@@ -82,6 +88,7 @@ async def _plan(
         print_line(f"NOT READABLE, would be restored without what it held: {line}", color="red")
     print_plan(plan)
     print_boundaries(edges)
+    print_readings(plan.point, readings)
     print_line("nothing was changed. To do it:")
     print_line(f"  {_command(cli, repository, output)}", bold=True)
     return 0
