@@ -14,6 +14,7 @@ from mirror.cli.output import emit_json, human_count, human_duration, print_line
 from mirror.cli.progress import waiting
 from mirror.cli.restore_command import chosen_restore, open_session
 from mirror.cli.restore_options import selection_options
+from mirror.cli.restore_state_view import state_plan_json
 from mirror.core.moments import format_moment
 from mirror.core.restore_plan import RestorePlan
 from mirror.core.restore_selection import RestoreSelection
@@ -54,8 +55,8 @@ def command(
     output: Path | None,
 ) -> int:
     """Compare what is on the target with the repository: every record with its offset, time, key, value and headers, where
-    logs begin and end, settings, and consumer groups. Give the options, or the plan, of the restore. Changes nothing; exits 5
-    where something differs.
+    logs begin and end, settings, and consumer groups; ACLs and quotas if they were asked for. Give the options, or the plan,
+    of the restore. Changes nothing; exits 5 where something differs.
 
     Do it before producers and consumers start: what they do afterwards is a difference too.
     """
@@ -136,6 +137,7 @@ def _report(plan: RestorePlan, proof: RestoreProof, lacking: Sequence[str], repo
         "recovery_point": plan.point.option,
         "offsets": plan.offsets.name.lower(),
         "groups": proof.groups,
+        "state": state_plan_json(plan),
         "differences": proof.differences,
         "lacking": list(lacking),
         "topics": [

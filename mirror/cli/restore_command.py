@@ -90,7 +90,9 @@ def chosen_restore(
     if plan_path is not None:
         given = click.get_current_context().get_parameter_source
         others = [
-            name for name in ("target", "topics", "at", "until", "latest", "to_offsets") if _is_given(given(name))
+            name
+            for name in ("target", "topics", "at", "until", "latest", "to_offsets", "acls", "all_acls", "quotas")
+            if _is_given(given(name))
         ]
         if others:
             raise UsageError(

@@ -17,6 +17,7 @@ from mirror.core.group_plan import GroupChoice
 from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
+from mirror.core.restore_scope import StateChoice
 from mirror.core.restore_selection import RestoreSelection
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import UsageError
@@ -104,6 +105,15 @@ _OPTIONS = [
         "--rename-group", "group_renames", multiple=True, metavar="GROUP=NAME", help="Under another name; repeatable."
     ),
     click.option("--no-groups", is_flag=True, help="Leave consumer groups alone."),
+    click.option(
+        "--acls",
+        is_flag=True,
+        help="Also add the ACLs of that moment that name a restored topic or group, or a prefix of one. None is deleted.",
+    ),
+    click.option("--all-acls", is_flag=True, help="Also add all ACLs of that moment, whatever they name."),
+    click.option(
+        "--quotas", is_flag=True, help="Also set all client quotas of that moment that are missing or different."
+    ),
     click.option("--allow-missing", is_flag=True, help="Restore the rest although offsets are missing."),
     click.option(
         "--allow-short", is_flag=True, help="Although partitions are not stored as far as the recovery point."
@@ -149,6 +159,9 @@ def _selection(
     group_regexes: Sequence[str],
     group_renames: Sequence[str],
     no_groups: bool,
+    acls: bool,
+    all_acls: bool,
+    quotas: bool,
     allow_missing: bool,
     allow_short: bool,
 ) -> RestoreSelection:
@@ -170,6 +183,7 @@ def _selection(
             regexes=tuple(group_regexes),
             renames=pairs("--rename-group", group_renames),
         ),
+        state=StateChoice(acls=acls, all_acls=all_acls, quotas=quotas),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mirror.cli.output import human_bytes, human_count, human_duration, print_line, print_table
+from mirror.cli.restore_state_view import print_state_plan, print_state_result, state_plan_json
 from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
@@ -48,6 +49,7 @@ def print_plan(plan: RestorePlan) -> None:
         optional=("replicas",),
     )
     _print_groups(plan)
+    print_state_plan(plan)
     for line in [*(f"NOT RESTORED  {text}" for text in plan.left_out), *_accuracy(plan)]:
         print_line(line, color="yellow")
     for topic in plan.topics:
@@ -191,6 +193,7 @@ def print_result(plan: RestorePlan, result: RestoreResult, elapsed_s: float) -> 
             print_line(f"  moved to the edge of what was restored: group {text}", color="yellow")
         for text in (text for group in result.groups for text in group.left):
             print_line(f"  left where it is, in a topic that was complete already: group {text}", color="yellow")
+    print_state_result(plan, result)
     for topic in plan.topics:
         for line in _hold_lines(plan, topic):
             print_line(line, bold=True, color="yellow")
@@ -225,6 +228,8 @@ def plan_json(plan: RestorePlan) -> dict[str, Any]:
             for group in plan.groups
         ],
         "group_notes": list(plan.group_notes),
+        "scope": plan.scope.value,
+        "state": state_plan_json(plan),
         "topics": [
             {
                 "topic": topic.topic,
@@ -278,6 +283,7 @@ def result_json(result: RestoreResult, elapsed_s: float) -> dict[str, Any]:
         "seconds": round(elapsed_s, 3),
         "loaded_records": result.loaded_records,
         "loaded_bytes": result.loaded_bytes,
+        "state": result.state and {"added_acls": result.state.acls, "set_quotas": result.state.quotas},
         "groups": [
             {
                 "group": group.group,

@@ -14,6 +14,8 @@ from mirror.core.group_plan import GroupPlan
 from mirror.core.recovery_point import OffsetMode, RecoveryPoint
 from mirror.core.restore_configs import HeldConfig
 from mirror.core.restore_mark import RestoreMark
+from mirror.core.restore_scope import RestoreScope
+from mirror.core.state_plan import StatePlan
 
 __all__ = [
     "CheckLogEnd",
@@ -128,7 +130,10 @@ class TopicPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePlan:
-    """The whole restore; ``left_out`` says of selected topics that are not restored why, ``group_notes`` the same of groups."""
+    """The whole restore; ``left_out`` says of selected topics that are not restored why, ``group_notes`` the same of groups.
+
+    ``state`` is what is put beside topics and groups, where it was asked for.
+    """
 
     target_alias: str
     target_cluster_id: str
@@ -140,6 +145,8 @@ class RestorePlan:
     left_out: tuple[str, ...] = ()
     groups: tuple[GroupPlan, ...] = ()
     group_notes: tuple[str, ...] = ()
+    scope: RestoreScope = RestoreScope.ALL
+    state: StatePlan | None = None
 
     @property
     def records(self) -> int:

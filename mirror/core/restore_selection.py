@@ -9,6 +9,7 @@ from mirror.core.group_plan import GroupChoice
 from mirror.core.moments import utc_second
 from mirror.core.positions import PartitionId
 from mirror.core.recovery_point import LATEST, OffsetMode, PointKind, RecoveryPoint
+from mirror.core.restore_scope import RestoreScope, StateChoice
 from mirror.core.segment.index import TopicObject
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import NoMatchError, RefusedError, UsageError
@@ -20,6 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 _ALL_GROUPS = GroupChoice()
+_NO_STATE = StateChoice()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class RestoreSelection:
         max_fill_s: how long filling the offsets of one partition may take.
         groups: which consumer groups are put where they stood.
         partitions: only these of each topic; empty for all. The others are created and stay empty.
+        scope: whether topics are made, loaded, or both.
+        state: which ACLs and quotas are put.
     """
 
     topics: TopicFilter
@@ -53,6 +57,8 @@ class RestoreSelection:
     max_fill_s: float = 600.0
     groups: GroupChoice = _ALL_GROUPS
     partitions: frozenset[int] = frozenset()
+    scope: RestoreScope = RestoreScope.ALL
+    state: StateChoice = _NO_STATE
 
     def target_name(self, topic: str) -> str:
         """What the topic is called on the target.

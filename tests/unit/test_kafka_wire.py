@@ -1,6 +1,7 @@
 """The wire protocol's decoders: right answers for right bytes, MalformedError for all others."""
 
 import contextlib
+import dataclasses
 import struct
 from collections.abc import Callable
 
@@ -13,7 +14,8 @@ from mirror.core.positions import TopicPartition
 from mirror.kafka.wire.api import Api, RawRequest
 from mirror.kafka.wire.client_quotas import QuotaEntry, decode_alter_client_quotas, decode_client_quotas
 from mirror.kafka.wire.codec import MalformedError, Reader, Writer, topic_id_bytes, topic_id_text
-from mirror.kafka.wire.describe_acls import decode_describe_acls
+from mirror.kafka.wire.create_acls import decode_create_acls, encode_create_acls
+from mirror.kafka.wire.describe_acls import AclEntry, decode_describe_acls
 from mirror.kafka.wire.fetch import READ_COMMITTED, FetchPartition, FetchRequest, decode_fetch, encode_fetch
 from mirror.kafka.wire.init_producer_id import decode_init_producer_id
 from mirror.kafka.wire.list_offsets import decode_list_offsets
@@ -25,6 +27,7 @@ ID = "AAECAwQFBgcICQoLDA0ODw"
 DECODERS: list[Callable[[Reader], object]] = [
     decode_alter_client_quotas,
     decode_client_quotas,
+    decode_create_acls,
     decode_describe_acls,
     decode_fetch,
     decode_init_producer_id,
@@ -226,3 +229,21 @@ def test_quotas_as_brokers_answer() -> None:
     assert found == (0, None, [QuotaEntry(entity=entity, values={"producer_byte_rate": 2.5})])
     refused = Writer().i32(0).uvarint(2).i16(42).string("no").array(entity.items(), write_part).no_tags().no_tags()
     assert decode_alter_client_quotas(_reader(refused.finish())) == [(42, "no", entity)]
+
+
+def test_acls_are_sent_as_the_protocol_says() -> None:
+    """A request with every field, and an answer of two, one refused; a name that Kafka does not have is no number."""
+    entry = AclEntry(
+        resource_type="GROUP",
+        resource_name="bill",
+        pattern_type="PREFIXED",
+        principal="User:a",
+        host="*",
+        operation="READ",
+        permission="DENY",
+    )
+    assert encode_create_acls([entry]) == b"\x02\x03\x05bill\x04\x07User:a\x02*\x03\x02\x00\x00"
+    with pytest.raises(ValueError, match="TOPICS"):
+        encode_create_acls([dataclasses.replace(entry, resource_type="TOPICS")])
+    answer = Writer().i32(0).uvarint(3).i16(0).string(None).no_tags().i16(31).string("no").no_tags().no_tags()
+    assert decode_create_acls(_reader(answer.finish())) == [(0, None), (31, "no")]

@@ -8,13 +8,21 @@ from mirror.kafka.rights import OPERATION_NAMES
 from mirror.kafka.wire.api import Api, Sender, ask
 from mirror.kafka.wire.codec import Reader, Writer
 
-__all__ = ["AclEntry", "decode_describe_acls", "describe_acls"]
+__all__ = [
+    "OPERATIONS",
+    "PATTERN_TYPES",
+    "PERMISSIONS",
+    "RESOURCE_TYPES",
+    "AclEntry",
+    "decode_describe_acls",
+    "describe_acls",
+]
 
 API: Final = Api("DescribeAcls", 29, 2, since="2.4")
 
 _ANY: Final = 1
 _SECURITY_DISABLED: Final = 54
-_RESOURCE_TYPES: Final = {
+RESOURCE_TYPES: Final = {
     2: "TOPIC",
     3: "GROUP",
     4: "CLUSTER",
@@ -22,9 +30,9 @@ _RESOURCE_TYPES: Final = {
     6: "DELEGATION_TOKEN",
     7: "USER",
 }
-_PATTERN_TYPES: Final = {3: "LITERAL", 4: "PREFIXED"}
-_OPERATIONS: Final = {2: "ALL", **OPERATION_NAMES}
-_PERMISSIONS: Final = {2: "DENY", 3: "ALLOW"}
+PATTERN_TYPES: Final = {3: "LITERAL", 4: "PREFIXED"}
+OPERATIONS: Final = {2: "ALL", **OPERATION_NAMES}
+PERMISSIONS: Final = {2: "DENY", 3: "ALLOW"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +59,9 @@ def decode_describe_acls(reader: Reader) -> tuple[int, str | None, list[AclEntry
     entries: list[AclEntry] = []
 
     def read_resource(source: Reader) -> None:
-        resource_type = _name(_RESOURCE_TYPES, source.i8())
+        resource_type = _name(RESOURCE_TYPES, source.i8())
         resource_name = source.string()
-        pattern_type = _name(_PATTERN_TYPES, source.i8())
+        pattern_type = _name(PATTERN_TYPES, source.i8())
 
         def read_acl(acl: Reader) -> None:
             entries.append(
@@ -63,8 +71,8 @@ def decode_describe_acls(reader: Reader) -> tuple[int, str | None, list[AclEntry
                     pattern_type=pattern_type,
                     principal=acl.string(),
                     host=acl.string(),
-                    operation=_name(_OPERATIONS, acl.i8()),
-                    permission=_name(_PERMISSIONS, acl.i8()),
+                    operation=_name(OPERATIONS, acl.i8()),
+                    permission=_name(PERMISSIONS, acl.i8()),
                 )
             )
             acl.tags()

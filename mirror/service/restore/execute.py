@@ -31,6 +31,7 @@ from mirror.service.restore.keeping import OffsetKeeper
 from mirror.service.restore.loading import Loader, PartitionJob
 from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest, rest_of
+from mirror.service.restore.state import StateResult
 from mirror.service.restore.watching import SettingsWatch
 from mirror.storage.repository import Repository
 
@@ -75,6 +76,7 @@ class RestoreResult:
     loaded_records: int
     loaded_bytes: int
     groups: tuple[GroupResult, ...] = ()
+    state: StateResult | None = None
 
 
 @dataclass(slots=True)

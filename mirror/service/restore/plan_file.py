@@ -13,11 +13,13 @@ from typing import Any
 
 import msgspec
 
+from mirror.core.cluster_state import StateAcl, StateQuota
 from mirror.core.group_plan import GroupChoice
 from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
 from mirror.core.restore_plan import RestorePlan
+from mirror.core.restore_scope import RestoreScope, StateChoice
 from mirror.core.restore_selection import RestoreSelection
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import RefusedError, UnsupportedFormatError, UsageError
@@ -61,6 +63,11 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
     has_groups: bool
     groups: list[str]
     group_renames: dict[str, str]
+    scope: str = RestoreScope.ALL.value
+    acls: list[StateAcl] | None = None
+    all_acls: bool = False
+    quotas: list[StateQuota] | None = None
+    state_captured_at_ms: int | None = None
 
     @property
     def selection(self) -> RestoreSelection:
@@ -90,6 +97,13 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
             groups=GroupChoice(
                 is_wanted=self.has_groups, regexes=tuple(map(re.escape, self.groups)), renames=self.group_renames
             ),
+            scope=RestoreScope(self.scope),
+            state=StateChoice(
+                acls=self.acls is not None and not self.all_acls,
+                all_acls=self.all_acls,
+                quotas=self.quotas is not None,
+                captured_at_ms=self.state_captured_at_ms,
+            ),
         )
 
     def require_same(self, plan: RestorePlan, repository_id: str) -> None:
@@ -112,6 +126,10 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
                 f"the plan of {self.created_at} says something else of {', '.join(moved[:10])} than the repository now: "
                 "that changed, or the file was edited",
                 hint=_HINT,
+            )
+        if (self.acls, self.quotas) != (_acls(plan), _quotas(plan)):
+            raise RefusedError(
+                f"the plan of {self.created_at} wants other ACLs or quotas than the repository now", hint=_HINT
             )
 
 
@@ -151,10 +169,32 @@ def freeze(selection: RestoreSelection, plan: RestorePlan, repository_id: str) -
         allow_short=selection.allow_short,
         max_fill_s=selection.max_fill_s,
         partitions=sorted(selection.partitions),
-        has_groups=bool(plan.groups),
-        groups=[group.group for group in plan.groups],
+        has_groups=bool(_group_names(plan)),
+        groups=_group_names(plan),
         group_renames={group.group: group.target_group for group in plan.groups if group.group != group.target_group},
+        scope=selection.scope.value,
+        acls=_acls(plan),
+        all_acls=selection.state.all_acls,
+        quotas=_quotas(plan),
+        state_captured_at_ms=None if plan.state is None else plan.state.captured_at_ms,
     )
+
+
+def _acls(plan: RestorePlan) -> list[StateAcl] | None:
+    state = plan.state
+    return [planned.acl for planned in state.acls] if state is not None and state.choice.wants_acls else None
+
+
+def _quotas(plan: RestorePlan) -> list[StateQuota] | None:
+    state = plan.state
+    if state is None or not state.choice.quotas:
+        return None
+    return [StateQuota(entity=dict(one.entity), values={one.name: one.wanted}) for one in state.quotas]
+
+
+def _group_names(plan: RestorePlan) -> list[str]:
+    """Those that are put, or whose ACLs are."""
+    return [group.group for group in plan.groups] or list(plan.state.groups if plan.state is not None else ())
 
 
 def _ranges(plan: RestorePlan) -> dict[str, _Ranges]:

@@ -15,6 +15,7 @@ from mirror.kafka.group_admin import committed_positions
 from mirror.service.restore.equality import PartitionProof, compare_partition
 from mirror.service.restore.groups import wanted_positions
 from mirror.service.restore.resume_exact import expected_log_start
+from mirror.service.restore.state import state_differences
 from mirror.service.verify_fetch import SourceReader
 from mirror.storage.repository import Repository
 
@@ -48,17 +49,25 @@ class TopicProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreProof:
-    """All topics, and the differences of groups; ``lacking`` says what the repository itself does not have of the recovery point."""
+    """All topics, and the differences of groups, ACLs and quotas.
+
+    ``lacking`` says what the repository itself does not have of the recovery point.
+    """
 
     topics: tuple[TopicProof, ...]
     groups: int
     group_differences: tuple[str, ...]
     lacking: tuple[str, ...]
+    state_differences: tuple[str, ...] = ()
 
     @property
     def differences(self) -> list[str]:
         """Everything that is not as the plan wanted it."""
-        return [*(text for topic in self.topics for text in topic.found), *self.group_differences]
+        return [
+            *(text for topic in self.topics for text in topic.found),
+            *self.group_differences,
+            *self.state_differences,
+        ]
 
 
 async def prove_restore(
@@ -88,6 +97,7 @@ async def prove_restore(
         groups=len(plan.groups),
         group_differences=tuple(differences),
         lacking=tuple(_lacking(plan)),
+        state_differences=tuple(state_differences(plan.state)),
     )
 
 

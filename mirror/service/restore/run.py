@@ -30,6 +30,7 @@ from mirror.service.restore.proof import RestoreProof, prove_restore
 from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest
 from mirror.service.restore.resume import compare_with_target
+from mirror.service.restore.state import add_state, put_state, require_change_rights
 from mirror.service.restore.target import examine_target
 from mirror.service.snapshots import SnapshotPoint, snapshot_point
 from mirror.storage.repository import Repository
@@ -125,6 +126,7 @@ class RestoreSession:
         """
         assert self._client is not None
         plan, target = await self._draft(selection, now_ms=now_ms)
+        await require_change_rights(Admin(self._connection, self._client), plan)
         if GROUP_LOG_TOPIC in target.topic_names:  # asking for a group would create it: a cluster without it has none
             await refuse_active(Admin(self._connection, self._client), plan)
         return await compare_with_target(self._repository, self._client, plan, target)
@@ -202,6 +204,7 @@ class RestoreSession:
             snapshot_groups=None if snapshot is None else snapshot.groups,
             now_ms=now_ms,
         )
+        plan = await add_state(self._repository, self._client, Admin(self._connection, self._client), selection, plan)
         return plan, target
 
     async def execute(
@@ -232,9 +235,7 @@ class RestoreSession:
                 rate=RateLimit(bytes_per_second) if bytes_per_second else None,
                 filler=filler,
             )
-            if not plan.groups:
-                return result
-            groups = await put_groups(self._repository, client, plan)
+            groups = await put_groups(self._repository, client, plan) if plan.groups else []
         finally:
             if filler is not None:
                 await filler.close()
@@ -244,7 +245,8 @@ class RestoreSession:
                 "all records are restored, but consumer groups are not where they stood:\n  " + "\n  ".join(failed),
                 hint="the same command puts them there; --no-groups leaves them",
             )
-        return replace(result, groups=tuple(groups))
+        state = None if plan.state is None else await put_state(client, plan.state)
+        return replace(result, groups=tuple(groups), state=state)
 
 
 def _resolved(selection: RestoreSelection, found: SnapshotPoint) -> RestoreSelection:

@@ -1,0 +1,219 @@
+"""ACLs and client quotas of a restore: looked at for the plan, put last of all, read back and compared."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from mirror.core.cluster_state import ClusterState, StateAcl, StateQuota
+from mirror.core.recovery_point import PointKind
+from mirror.core.restore_plan import RestorePlan
+from mirror.core.restore_selection import RestoreSelection
+from mirror.core.state_plan import StatePlan, TargetState, plan_state
+from mirror.errors import AccessError, ClusterError, MirrorError, PartialError, RefusedError
+from mirror.kafka.admin import Admin
+from mirror.kafka.client import MirrorClient
+from mirror.kafka.wire.client_quotas import QuotaEntry, alter_client_quotas, describe_client_quotas
+from mirror.kafka.wire.create_acls import create_acls
+from mirror.kafka.wire.describe_acls import AclEntry, describe_acls
+from mirror.kafka.wire.describe_scram_users import describe_scram_users
+from mirror.service.cluster_states import read_state, state_at
+from mirror.service.state_diff import acl_text, entity_text
+from mirror.storage.repository import Repository
+
+__all__ = ["StateResult", "add_state", "put_state", "require_change_rights", "state_differences"]
+
+_ARRIVES_S: Final = 30.0
+_POLL_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateResult:
+    """What was put; all of the plan was read back."""
+
+    acls: int
+    quotas: int
+
+
+async def add_state(
+    repository: Repository, client: MirrorClient, admin: Admin, selection: RestoreSelection, plan: RestorePlan
+) -> RestorePlan:
+    """The plan with the ACLs and quotas that are wanted, compared with the target; changes nothing.
+
+    Raises:
+        NoMatchError, RefusedError: they were not captured by then, or the target has no authorizer.
+        AccessError: a right to look is missing; names it.
+        DamageError, UnreachableError, StoreError, ClusterError.
+    """
+    choice = selection.state
+    if not choice.is_wanted:
+        return plan
+    captured = await asyncio.to_thread(_captured, repository, selection, plan)
+    target = await _look(client, admin, plan, acls=choice.wants_acls, quotas=choice.quotas)
+    found = plan_state(
+        choice,
+        captured,
+        target,
+        topics={topic.topic: topic.target_topic for topic in plan.topics},
+        groups={group.group: group.target_group for group in plan.groups},
+    )
+    return replace(plan, state=found)
+
+
+def _captured(repository: Repository, selection: RestoreSelection, plan: RestorePlan) -> ClusterState:
+    choice = selection.state
+    if choice.captured_at_ms is not None:
+        captured = read_state(repository, choice.captured_at_ms)
+    else:
+        timed = plan.point.kind in (PointKind.AT, PointKind.UNTIL, PointKind.SNAPSHOT)
+        captured = state_at(repository, plan.point.time_ms if timed else None)
+    for is_wanted, known, what, option in (
+        (choice.wants_acls, captured.acls, "ACLs", "--acls"),
+        (choice.quotas, captured.quotas, "client quotas", "--quotas"),
+    ):
+        if is_wanted and known is None:
+            why = next((note for note in captured.notes if what in note), f"{what} are not in that capture")
+            raise RefusedError(f"{what} of that moment are not known: {why}", hint=f"leave out {option}")
+    return captured
+
+
+async def _look(client: MirrorClient, admin: Admin, plan: RestorePlan, *, acls: bool, quotas: bool) -> TargetState:
+    may = await admin.cluster_operations()
+    alias = plan.target_alias
+    node_id = await client.any_broker()
+    there: list[StateAcl] = []
+    users: Collection[str] | None = None
+    if acls:
+        _require("DESCRIBE", may, alias, "--acls")
+        entries = await describe_acls(client, node_id)
+        if entries is None:
+            raise RefusedError(
+                f"{alias} has no authorizer: ACLs cannot be put there", hint="leave out --acls (and --all-acls)"
+            )
+        there = [_stored(entry) for entry in entries]
+        try:
+            users = (await describe_scram_users(client, node_id)).keys()
+        except MirrorError as error:
+            if error.transient:
+                raise
+    limits: list[StateQuota] = []
+    if quotas:
+        _require("DESCRIBE_CONFIGS", may, alias, "--quotas")
+        limits = [_limits(entry) for entry in await describe_client_quotas(client, node_id)]
+    return TargetState(alias=alias, acls=frozenset(there), quotas=limits, users=users)
+
+
+def _require(operation: str, may: Collection[str], alias: str, option: str) -> None:
+    if operation not in may:
+        spelled = operation.replace("_", " ").title().replace(" ", "")
+        raise AccessError(
+            f"the right {operation} on the cluster {alias} is missing, {option} needs it",
+            hint=f"kafka-acls.sh --add --allow-principal User:... --operation {spelled} --cluster, or leave out {option}",
+        )
+
+
+def _stored(entry: AclEntry) -> StateAcl:
+    return StateAcl(
+        resource_type=entry.resource_type,
+        resource_name=entry.resource_name,
+        pattern_type=entry.pattern_type,
+        principal=entry.principal,
+        host=entry.host,
+        operation=entry.operation,
+        permission=entry.permission,
+    )
+
+
+def _limits(entry: QuotaEntry) -> StateQuota:
+    return StateQuota(entity=dict(entry.entity), values=dict(entry.values))
+
+
+async def require_change_rights(admin: Admin, plan: RestorePlan) -> None:
+    """Before anything is changed.
+
+    Raises:
+        AccessError: the right to put what the plan adds is missing; names it.
+        UnreachableError, ClusterError: the target cannot be asked.
+    """
+    state = plan.state
+    if state is None or not (state.new_acls or state.new_quotas):
+        return
+    may = await admin.cluster_operations()
+    if state.new_acls:
+        _require("ALTER", may, plan.target_alias, "--acls")
+    if state.new_quotas:
+        _require("ALTER_CONFIGS", may, plan.target_alias, "--quotas")
+
+
+async def put_state(client: MirrorClient, plan: StatePlan) -> StateResult:
+    """Add the ACLs that are missing, set the quotas that differ, read back and compare.
+
+    Raises:
+        AccessError: a right was taken away meanwhile.
+        PartialError: something is not there; the same command goes on.
+    """
+    try:
+        node_id = await client.any_broker()
+        if plan.new_acls:
+            await create_acls(client, node_id, [AclEntry(**msgspec.structs.asdict(acl)) for acl in plan.new_acls])
+        if plan.new_quotas:
+            await alter_client_quotas(client, node_id, _entries(plan))
+        await _read_back(client, node_id, plan)
+    except AccessError as error:
+        raise AccessError(
+            f"all else is restored, but ACLs or quotas are not: {error.message}", hint=error.hint
+        ) from error
+    except MirrorError as error:
+        raise PartialError(
+            f"all else is restored, but ACLs or quotas are not: {error.message}", hint="the same command puts them"
+        ) from error
+    return StateResult(acls=len(plan.new_acls), quotas=len(plan.new_quotas))
+
+
+def _entries(plan: StatePlan) -> list[QuotaEntry]:
+    """One for each entity: a request may name it once."""
+    values: dict[frozenset[tuple[str, str | None]], dict[str, float]] = {}
+    for one in plan.new_quotas:
+        values.setdefault(frozenset(one.entity.items()), {})[one.name] = one.wanted
+    return [QuotaEntry(entity=dict(entity), values=limits) for entity, limits in values.items()]
+
+
+async def _read_back(client: MirrorClient, node_id: int, plan: StatePlan) -> None:
+    """Brokers learn of both a moment after the answer."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + _ARRIVES_S
+    while True:
+        missing = await _missing(client, node_id, plan)
+        if not missing:
+            return
+        if loop.time() > give_up_at:
+            raise ClusterError(f"{missing} are not there {_ARRIVES_S:.0f} s after they were put")
+        await asyncio.sleep(_POLL_S)
+
+
+async def _missing(client: MirrorClient, node_id: int, plan: StatePlan) -> str:
+    acls = quotas = 0
+    if plan.acls:
+        there = {_stored(entry) for entry in await describe_acls(client, node_id) or ()}
+        acls = sum(planned.acl not in there for planned in plan.acls)
+    if plan.quotas:
+        limits = {frozenset(one.entity.items()): one.values for one in await describe_client_quotas(client, node_id)}
+        quotas = sum(
+            limits.get(frozenset(planned.entity.items()), {}).get(planned.name) != planned.wanted
+            for planned in plan.quotas
+        )
+    return " and ".join(text for count, text in ((acls, f"{acls} ACLs"), (quotas, f"{quotas} quotas")) if count)
+
+
+def state_differences(plan: StatePlan | None) -> list[str]:
+    """What of a plan that was just compared is not on the target."""
+    if plan is None:
+        return []
+    lacking = [f"ACL is missing: {acl_text(acl)}" for acl in plan.new_acls]
+    return lacking + [
+        f"quota of {entity_text(one.entity)}: {one.name} is {'missing' if one.present is None else f'{one.present:.15g}'} "
+        f"instead of {one.wanted:.15g}"
+        for one in plan.new_quotas
+    ]
