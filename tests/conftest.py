@@ -92,12 +92,18 @@ def minio(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> "Iterator
 
 
 @pytest.fixture(scope="session")
-def secure_kafka(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SecureKafka]":
-    """One locked-down broker for the whole session, with the users "mirror" and "nobody", and no ACL yet."""
+def _secure_kafka(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SecureKafka]":
     from tests.servers.secure import SecureKafka
 
     cluster = SecureKafka(tmp_path_factory.mktemp("secure-kafka"), users=("mirror", "nobody"))
     yield from _running(cluster)
+
+
+@pytest.fixture
+def secure_kafka(_secure_kafka: "SecureKafka") -> "SecureKafka":
+    """One locked-down broker for the whole session, with the users "mirror" and "nobody": without any ACL at the test's beginning."""
+    _secure_kafka.forbid()
+    return _secure_kafka
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from mirror.cli.readings_view import print_readings, readings_json
 from mirror.cli.restore_command import open_session
 from mirror.cli.restore_options import selection_options
 from mirror.cli.restore_view import boundaries_json, plan_json, print_boundaries, print_plan
+from mirror.core.restore_rights import MissingRight, text_of
 from mirror.core.restore_selection import RestoreSelection
-from mirror.errors import UsageError
+from mirror.errors import AccessError, UsageError
 from mirror.service.restore.plan_file import PlanFile, freeze
 from mirror.service.restore.readings import find_readings
 from mirror.service.restore.run import Inventory, RestoreSession
@@ -71,6 +72,7 @@ async def _plan(
             edges = await session.boundaries(plan, most=_EDGES)
             coverages, sealed = inventory.coverages, inventory.sealed_at_ms
             readings = await asyncio.to_thread(find_readings, source, plan, coverages, sealed, now_ms=now_ms)
+            missing = await session.missing_rights(plan)
     if output is not None:
         _write(output, freeze(selection, plan, source.identity.repository_id))
     if cli.as_json:
@@ -80,18 +82,27 @@ async def _plan(
                 "boundaries": boundaries_json(edges),
                 "readings": readings_json(plan.point, readings),
                 "unreadable": inventory.unreadable,
+                "missing_rights": missing,
                 "file": output and str(output),
             }
         )
-        return 0
+        return _exit_code(missing)
     for line in inventory.unreadable:
         print_line(f"NOT READABLE, would be restored without what it held: {line}", color="red")
     print_plan(plan)
     print_boundaries(edges)
     print_readings(plan.point, readings)
+    for right in missing:
+        print_line(f"MISSING RIGHT on {target}: {text_of(right)}", color="red")
+    if missing:
+        print_line(f"next: `mirror check --target {target}` prints the commands that grant them", color="red")
     print_line("nothing was changed. To do it:")
     print_line(f"  {_command(cli, repository, output)}", bold=True)
-    return 0
+    return _exit_code(missing)
+
+
+def _exit_code(missing: list[MissingRight]) -> int:
+    return AccessError.exit_code if missing else 0
 
 
 def _write(path: Path, frozen: PlanFile) -> None:

@@ -80,13 +80,16 @@ def grant_command(
     principal: str,
     operations: Iterable[str],
     *,
-    resource: Literal["topic", "group"],
+    resource: Literal["topic", "group", "cluster", "transactional-id"],
     names: Iterable[str],
     prefixed: bool = False,
 ) -> str:
-    """The `kafka-acls` command that grants these operations (Kafka's upper-case names) to the principal."""
+    """The `kafka-acls` command that grants these operations (Kafka's upper-case names) to the principal.
+
+    The cluster has no name, whatever ``names`` are.
+    """
     ops = " ".join(f"--operation {''.join(word.capitalize() for word in op.split('_'))}" for op in sorted(operations))
-    on = " ".join(f"--{resource} {name}" for name in names)
+    on = "--cluster" if resource == "cluster" else " ".join(f"--{resource} {name}" for name in names)
     pattern = " --resource-pattern-type prefixed" if prefixed else ""
     return (
         f"kafka-acls.sh --bootstrap-server {bootstrap} --command-config admin.properties --add "

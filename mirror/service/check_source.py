@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from mirror.config import Config
+from mirror.config import ClusterConfig, Config
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import AccessError, MirrorError
@@ -22,7 +22,7 @@ from mirror.service.check_lines import CheckLine, failed, grant_command, ok, ski
 from mirror.service.group_capture import missing_group_log_rights
 from mirror.service.wiring import connection_for, internal_topics
 
-__all__ = ["check_source", "principal_of"]
+__all__ = ["check_source", "principal_of", "version_lines"]
 
 _AREA = "source"
 _TOPIC_RIGHTS = frozenset({"DESCRIBE", "READ"})
@@ -50,7 +50,7 @@ async def check_source(config: Config) -> tuple[list[CheckLine], str | None]:
             return [failed(_AREA, error)], None
         brokers = len(described.brokers)
         lines.append(ok(_AREA, f"cluster {described.cluster_id}, {brokers} brokers, reached by {connection.where}"))
-        lines += await _versions(client, described)
+        lines += await version_lines(_AREA, client, described)
         rules = config.worker.topic_filter(own_topics=frozenset(internal_topics(config.worker.id).values()))
         rules = rules.among(described.topics)
         selected = [topic for name, topic in sorted(described.topics.items()) if rules.decide(name).selected]
@@ -64,7 +64,8 @@ async def check_source(config: Config) -> tuple[list[CheckLine], str | None]:
         return lines, described.cluster_id
 
 
-async def _versions(client: MirrorClient, described: ClusterDescription) -> list[CheckLine]:
+async def version_lines(area: str, client: MirrorClient, described: ClusterDescription) -> list[CheckLine]:
+    """Whether each broker answers, and speaks all requests that are needed."""
     lines, sound = [], 0
     await client.know_brokers(broker.node_id for broker in described.brokers)
     for broker in described.brokers:
@@ -72,18 +73,18 @@ async def _versions(client: MirrorClient, described: ClusterDescription) -> list
         try:
             lacking = await asyncio.wait_for(unsupported_apis(client, broker.node_id), _PATIENCE_S)
         except TimeoutError:
-            lines.append(failed(_AREA, f"{where} does not answer within {_PATIENCE_S:.0f} s", exit_code=13))
+            lines.append(failed(area, f"{where} does not answer within {_PATIENCE_S:.0f} s", exit_code=13))
             continue
         except MirrorError as error:
             next_step = "its advertised.listeners must be reachable from here, not only the bootstrap address"
-            lines.append(failed(_AREA, f"{where}: {error.message}", next_step, exit_code=error.exit_code))
+            lines.append(failed(area, f"{where}: {error.message}", next_step, exit_code=error.exit_code))
             continue
         if lacking:
-            lines.append(failed(_AREA, f"{where} lacks {'; '.join(lacking)}", "mirror needs Apache Kafka 3.1 or newer"))
+            lines.append(failed(area, f"{where} lacks {'; '.join(lacking)}", "mirror needs Apache Kafka 3.1 or newer"))
         else:
             sound += 1
     if sound:
-        lines.append(ok(_AREA, f"{sound} brokers speak all that is needed (Fetch v13: Kafka 3.1 or newer; topic ids)"))
+        lines.append(ok(area, f"{sound} brokers speak all that is needed (Fetch v13: Kafka 3.1 or newer; topic ids)"))
     return lines
 
 
@@ -136,7 +137,7 @@ class _RightsChecker:
         self._config = config
         self._connection = connection
         self.admin = admin
-        self._principal = principal_of(config)
+        self._principal = principal_of(config.source_cluster)
 
     def _grant(self, operations: Iterable[str], resource: str, names: Iterable[str], *, prefixed: bool = False) -> str:
         return grant_command(
@@ -317,9 +318,8 @@ def _retention_ms(configs: dict[str, ConfigValue]) -> int:
     return int(value.value)
 
 
-def principal_of(config: Config) -> str:
-    """How `kafka-acls` names the worker, as far as the configuration tells."""
-    cluster = config.source_cluster
+def principal_of(cluster: ClusterConfig) -> str:
+    """How `kafka-acls` names us on that cluster, as far as the configuration tells."""
     if cluster.sasl is not None and cluster.sasl.username:
         return f"User:{cluster.sasl.username}"
     if cluster.security_protocol == "PLAINTEXT":

@@ -25,15 +25,19 @@ _SKEW_FAIL_S = 600.0
 _LEAST_FREE_BYTES = 5 << 30
 
 
-def check_store(config: Config, *, cluster_id: str | None, write_probe: bool) -> list[CheckLine]:
-    """All lines about the worker's repository.
+def check_store(
+    config: Config, *, cluster_id: str | None, write_probe: bool | None, alias: str = ""
+) -> list[CheckLine]:
+    """All lines about a repository.
 
     Args:
+        config: the configuration.
         cluster_id: of the source, where it is known: the repository must belong to it.
-        write_probe: put, read and remove a tiny object below ``probe/``.
+        write_probe: put, read and remove a tiny object below ``probe/``; None where nobody wants to write.
+        alias: of the repository; empty for the worker's.
     """
     try:
-        chosen = config.repository()
+        chosen = config.repository(alias or None)
         store: ObjectStore = RetryingStore(store_for(chosen, answer_seconds=PERSON_ANSWER_SECONDS), _PATIENCE)
     except MirrorError as error:
         return [failed(_AREA, error)]
@@ -41,7 +45,8 @@ def check_store(config: Config, *, cluster_id: str | None, write_probe: bool) ->
         lines = _place(store)
         if not any(line.level == "fail" for line in lines):
             lines += _repository(store, cluster_id)
-            lines += _writing(store) if write_probe else [_not_proven()]
+            if write_probe is not None:
+                lines += _writing(store) if write_probe else [_not_proven()]
         if chosen.url.startswith("s3:"):
             lines += _clock(chosen)
         return lines

@@ -1,17 +1,12 @@
 """Filling and deleting with exactly the rights that they need, and without each of them."""
 
 import secrets
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from confluent_kafka.admin import (
-    AclBindingFilter,
     AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
     ResourceType,
 )
 
@@ -54,29 +49,12 @@ async def _topic(server: SecureKafka) -> str:
     return name
 
 
-def _forbid(server: SecureKafka, user: str) -> None:
-    """Take all rights on the cluster from a user, and wait until the broker knows."""
-    admin = AdminClient({"bootstrap.servers": server.bootstrap})
-    everything = AclBindingFilter(
-        ResourceType.BROKER,
-        None,
-        ResourcePatternType.ANY,
-        f"User:{user}",
-        None,
-        AclOperation.ANY,
-        AclPermissionType.ANY,
-    )
-    for future in admin.delete_acls([everything]).values():
-        future.result(20)
-    time.sleep(0.2)
-
-
 async def test_without_the_right_no_markers(secure_kafka: SecureKafka) -> None:
     """Neither CLUSTER_ACTION nor ALTER: an error that names them, and nothing written; either alone is enough."""
     name = await _topic(secure_kafka)
     tp = TopicPartition(name, 0)
     secure_kafka.allow("mirror", ResourceType.TOPIC, name, AclOperation.WRITE, AclOperation.DESCRIBE)
-    _forbid(secure_kafka, "mirror")
+    secure_kafka.forbid("mirror", ResourceType.BROKER)
     async with _as_user(secure_kafka, "mirror") as client:
         assert not await may_write_markers(client)
         filler = MarkerFiller(client)
@@ -94,7 +72,7 @@ async def test_without_the_right_no_markers(secure_kafka: SecureKafka) -> None:
             await filler.fill(tp, start_offset=log_end, count=2)
             log_end += 2
             await filler.close()
-        _forbid(secure_kafka, "mirror")
+        secure_kafka.forbid("mirror", ResourceType.BROKER)
 
 
 async def test_aborted_transactions_need_no_right_on_the_cluster(secure_kafka: SecureKafka) -> None:
@@ -102,7 +80,7 @@ async def test_aborted_transactions_need_no_right_on_the_cluster(secure_kafka: S
     name = await _topic(secure_kafka)
     tp = TopicPartition(name, 0)
     secure_kafka.allow("mirror", ResourceType.TOPIC, name, AclOperation.WRITE, AclOperation.DESCRIBE)
-    _forbid(secure_kafka, "mirror")
+    secure_kafka.forbid("mirror", ResourceType.BROKER)
     async with _as_user(secure_kafka, "mirror") as client:
         filler = AbortFiller(client, transactional_id=f"id-{name}")
         with pytest.raises(AccessError, match=rf"DESCRIBE on transactional id id-{name}-\d are needed"):
@@ -138,6 +116,5 @@ async def test_each_right_on_the_topic_is_named(secure_kafka: SecureKafka) -> No
         with pytest.raises(AccessError, match=name):
             await active_producers(client, [tp])
         secure_kafka.allow("mirror", ResourceType.TOPIC, name, AclOperation.DELETE, AclOperation.READ)
-        time.sleep(0.2)
         assert await delete_records(client, {tp: 5}) == {tp: 5}
         assert len((await active_producers(client, [tp]))[tp]) == 1

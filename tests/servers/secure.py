@@ -4,12 +4,13 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -18,6 +19,7 @@ from confluent_kafka.admin import (
 )
 
 from tests.servers.certificates import Certificate, CertificateAuthority
+from tests.servers.errors import StackError
 from tests.servers.kafka import KafkaCluster
 
 _JAAS = "org.apache.kafka.common.security"
@@ -86,17 +88,61 @@ class SecureKafka(KafkaCluster):
             "ssl.key.location": str(certificate.key_path),
         }
 
-    def allow(self, user: str, resource: ResourceType, name: str, *operations: AclOperation) -> None:
-        """Give a user rights on one resource by its literal name (`*`: all of its kind, `kafka-cluster`: the cluster)."""
+    def allow(
+        self,
+        user: str,
+        resource: ResourceType,
+        name: str,
+        *operations: AclOperation,
+        pattern: ResourcePatternType = ResourcePatternType.LITERAL,
+    ) -> None:
+        """Give a user rights on one resource by its literal name (`*`: all of its kind, `kafka-cluster`: the cluster).
+
+        They hold when it returns.
+        """
         bindings = [
-            AclBinding(
-                resource, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW
-            )
+            AclBinding(resource, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
             for operation in operations
         ]
         admin = AdminClient({"bootstrap.servers": self.bootstrap})  # must outlive its futures
         for future in admin.create_acls(bindings).values():
             future.result(20)
+        self._wait(admin, lambda there: all(binding in there for binding in bindings))
+
+    def forbid(
+        self,
+        user: str | None = None,
+        resource: ResourceType = ResourceType.ANY,
+        name: str | None = None,
+        operation: AclOperation = AclOperation.ANY,
+    ) -> None:
+        """Take rights away again: by default all of a user, or all there are. They are gone when it returns."""
+        principal = f"User:{user}" if user else None
+        kinds = ResourcePatternType.ANY, AclPermissionType.ANY
+        wanted = AclBindingFilter(resource, name, kinds[0], principal, None, operation, kinds[1])
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        for future in admin.delete_acls([wanted]).values():
+            future.result(20)
+        self._wait(admin, lambda there: not there, wanted)
+
+    def _wait(
+        self, admin: AdminClient, is_done: Callable[[list[AclBinding]], bool], wanted: AclBindingFilter | None = None
+    ) -> None:
+        """Until the brokers, which learn of ACLs a moment after the controller, say so."""
+        every = wanted or AclBindingFilter(
+            ResourceType.ANY,
+            None,
+            ResourcePatternType.ANY,
+            None,
+            None,
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        deadline = time.monotonic() + 20
+        while not is_done(admin.describe_acls(every).result(20)):
+            if time.monotonic() > deadline:
+                raise StackError("the ACLs do not become what they were set to")
+            time.sleep(0.02)
 
 
 def unsigned_token(subject: str, lifetime_s: int = 3600) -> tuple[str, float]:

@@ -103,7 +103,7 @@ def test_missing_secret_is_named_without_its_value(tmp_path: Path) -> None:
     (line,) = [line for line in check_local(config) if line.level == "fail"]
     assert "NO_SUCH_VARIABLE" in line.message
     assert line.exit_code == 2
-    assert principal_of(config) == "User:u"
+    assert principal_of(config.source_cluster) == "User:u"
 
 
 def test_missing_folder_is_no_repository(tmp_path: Path) -> None:

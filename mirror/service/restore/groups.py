@@ -21,6 +21,7 @@ from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import LogOffsets, log_offsets
 from mirror.kafka.group_admin import GroupPosition, active_members, commit_positions, committed_positions
+from mirror.kafka.group_positions import group_names
 from mirror.service.groups import choose_group_log, read_groups
 from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.resume_exact import count_before
@@ -98,14 +99,15 @@ def _without(plan: RestorePlan, selection: RestoreSelection, why: str) -> Restor
     return replace(plan, group_notes=(why,))
 
 
-async def refuse_active(admin: Admin, plan: RestorePlan) -> None:
-    """Nothing is put under the feet of running consumers.
+async def refuse_active(client: MirrorClient, admin: Admin, plan: RestorePlan) -> None:
+    """Nothing is put under the feet of running consumers. Only groups that are there are asked for: asking for another makes a coordinator.
 
     Raises:
         RefusedError: names the groups that have members on the target.
         AccessError, UnreachableError, ClusterError: they cannot be asked for.
     """
-    active = await active_members(admin, (group.target_group for group in plan.groups))
+    wanted = {group.target_group for group in plan.groups}
+    active = await active_members(admin, wanted.intersection(await group_names(client))) if wanted else {}
     running = [f"{name} ({members} members)" for name, members in active.items() if members]
     if running:
         raise RefusedError(

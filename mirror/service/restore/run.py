@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
-from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.keys import ROLLUP_PREFIX, SnapshotKey
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
 from mirror.core.restore_plan import RestorePlan, TargetCluster, TopicState
 from mirror.core.restore_planning import plan_restore
+from mirror.core.restore_rights import MissingRight, needs_of
 from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.segment.index import TopicObject
 from mirror.core.snapshot import shown_name
@@ -30,6 +30,7 @@ from mirror.service.restore.proof import RestoreProof, prove_restore
 from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest
 from mirror.service.restore.resume import compare_with_target
+from mirror.service.restore.rights import find_missing_rights, require_rights
 from mirror.service.restore.state import add_state, put_state, require_change_rights
 from mirror.service.restore.target import examine_target
 from mirror.service.snapshots import SnapshotPoint, snapshot_point
@@ -127,9 +128,13 @@ class RestoreSession:
         assert self._client is not None
         plan, target = await self._draft(selection, now_ms=now_ms)
         await require_change_rights(Admin(self._connection, self._client), plan)
-        if GROUP_LOG_TOPIC in target.topic_names:  # asking for a group would create it: a cluster without it has none
-            await refuse_active(Admin(self._connection, self._client), plan)
+        await refuse_active(self._client, Admin(self._connection, self._client), plan)
         return await compare_with_target(self._repository, self._client, plan, target)
+
+    async def missing_rights(self, plan: RestorePlan) -> list[MissingRight]:
+        """What the target does not let us do of the plan; asks without changing anything."""
+        assert self._client is not None
+        return await find_missing_rights(self._client, self._connection, needs_of(plan))
 
     async def boundaries(self, plan: RestorePlan, *, most: int) -> dict[TopicPartition, Boundary]:
         """The records at the edge of the plan, of its first partitions; see `boundaries.py`."""
@@ -215,10 +220,11 @@ class RestoreSession:
         observer: RestoreObserver,
         bytes_per_second: int | None = None,
     ) -> RestoreResult:
-        """Run the plan; see :func:`mirror.service.restore.execute.execute`."""
+        """Run the plan, if all rights that it needs are there; see :func:`mirror.service.restore.execute.execute`."""
         client, target = self._client, self._target
         assert client is not None
         assert target is not None
+        await require_rights(client, self._connection, plan)
         filler = await choose_filler(client, plan, _begun(plan)) if plan.offsets is OffsetMode.EXACT else None
         try:
             if filler is not None:
