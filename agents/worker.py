@@ -42,7 +42,7 @@ from mirror.service.backup.pipeline import BackupPipeline, PipelineSettings
 from mirror.service.backup.resolver import PositionResolver
 from mirror.service.backup.topic_recorder import TopicRecorder
 from mirror.service.group_capture import GroupCapture
-from mirror.service.rolling_up import RollupMaker
+from mirror.service.housekeeping import Housekeeper
 from mirror.service.state_recorder import StateRecorder
 from mirror.service.wiring import COMMAND_PATIENCE, connection_for, internal_topics, store_for
 from mirror.storage.repository import Repository, open_repository
@@ -56,7 +56,6 @@ _HEADROOM_SLACK_BYTES = 2 << 20
 _RETRY_SECONDS = 2.0
 _GOODBYE_SECONDS = 15.0
 _GIVE_UP_SECONDS = 5.0
-_ROLLUP_SECONDS = 60.0
 
 
 class _FaustWorker(faust.Worker):
@@ -231,7 +230,6 @@ class WorkerProcess:
         )
         self.health = Health(app, self.pipeline, self.discovery, self.publisher)
         self.gauges = Gauges(self.metrics, self.pipeline, self.publisher, self.discovery, self.recorder)
-        self.rollups = RollupMaker(reading, self.writer, on_problem=_report_rollup_problem)
         add_pages(app, self.metrics, self.gauges, self.health)
         app.pipeline = self.pipeline
         app.on_end = self._end
@@ -242,7 +240,7 @@ class WorkerProcess:
         self._tasks = [
             watch,
             loop.create_task(self._discover(), name="discover"),
-            loop.create_task(self._roll_up(), name="roll-up"),
+            loop.create_task(Housekeeper(reading, self.writer).run(self._keeps_house), name="housekeeping"),
             loop.create_task(state.run(view, self._keeps_house, worker.discovery_interval_ms / 1000), name="state"),
         ]
 
@@ -313,22 +311,12 @@ class WorkerProcess:
             await self.recorder.record([topics[name] for name in sorted(mine) if name in topics], present=topics)
 
     def _keeps_house(self) -> bool:
-        """Of several workers one makes roll-ups and captures the cluster's state."""
+        """Of several workers one makes the caches for readers and captures the cluster's state."""
         if self.app.rebalancing or self.app._consumer is None:
             return False
         with contextlib.suppress(ConsumerNotStarted):
             return TP(self._topics["sealed"], 0) in self.app.consumer.assignment()
         return False
-
-    async def _roll_up(self) -> None:
-        while True:
-            await asyncio.sleep(_ROLLUP_SECONDS)
-            if not self._keeps_house():
-                continue
-            try:
-                await asyncio.to_thread(self.rollups.run_once, int(time.time() * 1000))
-            except MirrorError as error:
-                log.warning("roll-ups are not made now, tried again: %s", error)
 
     # --- ending
 
@@ -376,10 +364,6 @@ class WorkerProcess:
         timer = threading.Timer(_GOODBYE_SECONDS if code == 0 else _GIVE_UP_SECONDS, leave)
         timer.daemon = True
         timer.start()
-
-
-def _report_rollup_problem(problem: str) -> None:
-    log.error("a roll-up cannot be made until this is mended: %s", problem)
 
 
 async def _with_patience(attempt: Callable[[], Awaitable[Any]], what: str) -> Any:

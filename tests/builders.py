@@ -117,12 +117,15 @@ def with_crc(batch: bytes) -> bytes:
     return bytes(out)
 
 
-def a_marker(base_offset: int, producer_id: int, *, commit: bool, leader_epoch: int = 0) -> bytes:
+def a_marker(
+    base_offset: int, producer_id: int, *, commit: bool, leader_epoch: int = 0, timestamp_ms: int = T0_MS
+) -> bytes:
     """A transaction marker as brokers write it: a control batch of one record."""
     tail = a_tail(struct.pack(">hh", 0, int(commit)), struct.pack(">hi", 0, 0))
     return a_batch(
         base_offset,
         1,
+        timestamps=[timestamp_ms],
         tails=[tail],
         producer_id=producer_id,
         transactional=True,

@@ -18,6 +18,7 @@ import base64
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from mirror.core.positions import TopicPartition
@@ -27,6 +28,7 @@ __all__ = [
     "GROUP_LOG_TOPIC",
     "OWN_COMMIT_METADATA",
     "CommitKey",
+    "CommitRecord",
     "CommittedOffset",
     "GroupLogFold",
     "GroupPositions",
@@ -206,8 +208,10 @@ def _topic_id(cursor: _Cursor) -> str | None:
     return found
 
 
-class _Entry(NamedTuple):
-    offset: int  # of the record, not the committed one
+class CommitRecord(NamedTuple):
+    """What counts for a key: the offset of the record (not the committed one), its time (of a transaction: of its marker), its value."""
+
+    offset: int
     timestamp_ms: int
     value: bytes
 
@@ -220,18 +224,36 @@ class GroupLogFold:
     Args:
         at_ms: records (of a transaction: its commit marker) with a later timestamp do not count; None for all.
         next_offset: nor do records and markers at or after this offset; None for all.
+        entries, open_transactions, newest_record_ms: what another fold had come to, of all records before those that are added here.
+
+    Attributes:
+        newest_record_ms: the latest time of a record or marker that counted, −1 without one.
     """
 
-    def __init__(self, *, at_ms: int | None = None, next_offset: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        at_ms: int | None = None,
+        next_offset: int | None = None,
+        entries: Mapping[bytes, CommitRecord] = MappingProxyType({}),
+        open_transactions: Mapping[int, Mapping[bytes, CommitRecord]] = MappingProxyType({}),
+        newest_record_ms: int = -1,
+    ) -> None:
+        self.newest_record_ms = newest_record_ms
         self._at_ms = at_ms
         self._next_offset = next_offset
-        self._entries: dict[bytes, _Entry] = {}
-        self._open: dict[int, dict[bytes, _Entry]] = {}  # producer id → what its transaction commits so far
+        self._entries = dict(entries)
+        self._open = {producer_id: dict(pending) for producer_id, pending in open_transactions.items()}
 
     @property
-    def entries(self) -> Mapping[bytes, "_Entry"]:
+    def entries(self) -> Mapping[bytes, CommitRecord]:
         """Key (v1) → the record that counts."""
         return self._entries
+
+    @property
+    def open_transactions(self) -> Mapping[int, Mapping[bytes, CommitRecord]]:
+        """Producer id → key → what its transaction commits so far: it counts once its marker says so."""
+        return self._open
 
     def add(
         self, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None, *, producer_id: int | None = None
@@ -254,9 +276,9 @@ class GroupLogFold:
             for pending in self._open.values():
                 pending.pop(key, None)
         elif producer_id is None:
-            self._entries[key] = _Entry(offset, timestamp_ms, value)
+            self._entries[key] = CommitRecord(offset, timestamp_ms, value)
         else:
-            self._open.setdefault(producer_id, {})[key] = _Entry(offset, timestamp_ms, value)
+            self._open.setdefault(producer_id, {})[key] = CommitRecord(offset, timestamp_ms, value)
 
     def end_transaction(self, offset: int, timestamp_ms: int, producer_id: int, *, is_commit: bool) -> None:
         """A transaction marker."""
@@ -271,9 +293,12 @@ class GroupLogFold:
                 self._entries[key] = entry._replace(timestamp_ms=max(timestamp_ms, entry.timestamp_ms))
 
     def _counts(self, offset: int, timestamp_ms: int) -> bool:
-        return (self._at_ms is None or timestamp_ms <= self._at_ms) and (
+        counts = (self._at_ms is None or timestamp_ms <= self._at_ms) and (
             self._next_offset is None or offset < self._next_offset
         )
+        if counts and timestamp_ms > self.newest_record_ms:
+            self.newest_record_ms = timestamp_ms
+        return counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +319,7 @@ def collect_positions(folds: Iterable[GroupLogFold], *, without_groups: Collecti
 
     A group lives in one partition. Where partitions were added to the group log it may be in two: the younger record counts.
     """
-    newest: dict[bytes, _Entry] = {}
+    newest: dict[bytes, CommitRecord] = {}
     for fold in folds:
         for key, entry in fold.entries.items():
             known = newest.get(key)

@@ -9,6 +9,7 @@
     index/l0/<day>/day-<writer>.idx                a whole day
     snapshots/<taken_at_ms>-<name>.json            without a name: snapshots/<taken_at_ms>.json
     state/<captured_at_ms>.json
+    groups/<topic_id>/<newest_record_ms>-<writer>.idx
 """
 
 import re
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from mirror.errors import DamageError
 
 __all__ = [
+    "GROUPS_PREFIX",
     "LEVEL_0_PREFIX",
     "REPOSITORY_KEY",
     "ROLLUP_PREFIX",
@@ -25,16 +27,19 @@ __all__ = [
     "SNAPSHOTS_PREFIX",
     "STATE_PREFIX",
     "TOPICS_PREFIX",
+    "GroupCheckpointKey",
     "RollupKey",
     "SegmentKey",
     "SnapshotKey",
     "TopicKey",
     "day_of",
+    "format_group_checkpoint_key",
     "format_rollup_key",
     "format_segment_key",
     "format_snapshot_key",
     "format_state_key",
     "format_topic_key",
+    "parse_group_checkpoint_key",
     "parse_rollup_key",
     "parse_segment_key",
     "parse_snapshot_key",
@@ -50,6 +55,7 @@ LEVEL_0_PREFIX = "l0/"
 ROLLUP_PREFIX = "index/l0/"
 SNAPSHOTS_PREFIX = "snapshots/"
 STATE_PREFIX = "state/"
+GROUPS_PREFIX = "groups/"
 SLOT_MS = 10 * 60 * 1000
 DAY_MS = 24 * 60 * 60 * 1000
 _MOST_MS = 10**13  # names have 13 digits
@@ -59,6 +65,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TOPIC = re.compile(r"topics/([A-Za-z0-9._-]{1,249})/([A-Za-z0-9_-]{22})/(\d{13})\.json", re.ASCII)
 _SNAPSHOT = re.compile(r"snapshots/(\d{13})(?:-([A-Za-z0-9][A-Za-z0-9._-]{0,63}))?\.json", re.ASCII)
 _STATE = re.compile(r"state/(\d{13})\.json", re.ASCII)
+_GROUPS = re.compile(r"groups/([A-Za-z0-9_-]{22})/(\d{13})-([0-9a-z]{1,32})\.idx", re.ASCII)
 _ROLLUP = re.compile(r"index/l0/(\d{4}-\d\d-\d\d)/(day|\d{4})-([0-9a-z]{1,32})\.idx", re.ASCII)
 
 
@@ -90,6 +97,14 @@ class RollupKey(NamedTuple):
 
     start_ms: int
     length_ms: int
+    writer: str
+
+
+class GroupCheckpointKey(NamedTuple):
+    """A checkpoint of the group log: sorts by what it has folded."""
+
+    topic_id: str
+    newest_record_ms: int
     writer: str
 
 
@@ -229,6 +244,29 @@ def parse_state_key(key: str) -> int:
             f"object {key} is not named as a cluster state", hint="remove or move it: mirror never wrote it"
         )
     return int(match[1])
+
+
+def format_group_checkpoint_key(key: GroupCheckpointKey) -> str:
+    """The object key of a checkpoint of the group log.
+
+    Raises:
+        ValueError: the writer's name, the topic id or the time does not fit.
+    """
+    return _checked(_GROUPS, f"{GROUPS_PREFIX}{key.topic_id}/{key.newest_record_ms:013d}-{key.writer}.idx")
+
+
+def parse_group_checkpoint_key(key: str) -> GroupCheckpointKey:
+    """The inverse of :func:`format_group_checkpoint_key`.
+
+    Raises:
+        DamageError: not the key of a checkpoint of the group log.
+    """
+    match = _GROUPS.fullmatch(key)
+    if not match:
+        raise DamageError(
+            f"object {key} is not named as a checkpoint of the group log", hint="remove it: checkpoints are caches"
+        )
+    return GroupCheckpointKey(match[1], int(match[2]), match[3])
 
 
 def format_rollup_key(key: RollupKey) -> str:

@@ -1,25 +1,18 @@
 """Where consumer groups stood, at any moment since the backup began, from the repository alone."""
 
-import struct
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from mirror.core.compression import unpack
-from mirror.core.coverage import CoveredRun, PartitionCoverage
-from mirror.core.group_log import GROUP_LOG_TOPIC, CommittedOffset, GroupLogFold, collect_positions
-from mirror.core.group_records import keyed_records
+from mirror.core.coverage import PartitionCoverage
+from mirror.core.group_log import GROUP_LOG_TOPIC, CommittedOffset, collect_positions
 from mirror.core.positions import PartitionId, TopicPartition
-from mirror.core.record_batch import TRANSACTIONAL_BIT
-from mirror.errors import DamageError, NoMatchError
-from mirror.service.reading import ClippedBatch, iterate_runs
+from mirror.errors import NoMatchError
+from mirror.service.group_folding import fold_group_log
 from mirror.storage.repository import Repository
 
 __all__ = ["GroupProblem", "GroupView", "choose_group_log", "read_groups"]
 
-_THREADS = 8  # many small runs: the store's answers are waited for, not the processor
-_CLOCK_SLACK_MS = 10 * 60 * 1000
 _BEGINNING_MS = 60 * 60 * 1000
-_COMMIT_MARKER = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,26 +104,11 @@ def read_groups(
             "no consumer group is stored: the group log was not captured",
             hint='[worker] groups = "auto" captures it where the worker may read __consumer_offsets; `mirror check` says what it lacks',
         )
-    folds = {
-        partition_id: GroupLogFold(
-            at_ms=at_ms, next_offset=None if next_offsets is None else next_offsets.get(partition_id, 0)
-        )
-        for partition_id in chosen
-    }
-    wanted = [_needed(entry, at_ms, next_offsets) for entry in chosen.values()]
-    total_bytes = sum(piece.run.stored_bytes for entry in wanted for piece in entry.runs)
-    problems = [problem for entry in wanted for problem in _lost(entry)]
-    done_bytes, newest_ms = 0, -1
-    for loaded in iterate_runs(repository, wanted, threads=_THREADS):
-        fold = folds[loaded.partition_id]
-        for clipped in loaded.batches():
-            written_ms = clipped.batch.header.max_timestamp
-            newest_ms = max(newest_ms, written_ms if at_ms is None or written_ms <= at_ms else -1)
-            problems += _fold_batch(fold, clipped, loaded.run.partition)
-        done_bytes += loaded.run.stored_bytes
-        if on_run:
-            on_run(done_bytes, total_bytes)
-    found = collect_positions(folds.values(), without_groups=without_groups)
+    folded = fold_group_log(repository, chosen, at_ms=at_ms, next_offsets=next_offsets, on_run=on_run)
+    found = collect_positions(folded.folds.values(), without_groups=without_groups)
+    newest_ms = max(fold.newest_record_ms for fold in folded.folds.values())
+    messages = [*folded.lost, *(message for _, of_one in sorted(folded.problems.items()) for message in of_one)]
+    problems = [GroupProblem(group="", message=message) for message in messages]
     problems += [GroupProblem(group=group, message=message) for group, message in found.problems]
     return GroupView(
         topic_id=next(iter(chosen)).topic_id,
@@ -140,60 +118,3 @@ def read_groups(
         newest_record_ms=newest_ms if newest_ms >= 0 else None,
         problems=tuple(problems),
     )
-
-
-def _needed(
-    entry: PartitionCoverage, at_ms: int | None, next_offsets: Mapping[PartitionId, int] | None
-) -> PartitionCoverage:
-    """Without the runs that cannot hold a record of interest. Clocks of brokers differ, by far less than the slack."""
-    limit = None if next_offsets is None else next_offsets.get(entry.partition_id, 0)
-
-    def is_needed(piece: CoveredRun) -> bool:
-        base_ms = piece.run.min_base_timestamp_ms
-        return (limit is None or piece.start_offset < limit) and (
-            at_ms is None or base_ms is None or base_ms <= at_ms + _CLOCK_SLACK_MS
-        )
-
-    return replace(entry, runs=[piece for piece in entry.runs if is_needed(piece)])
-
-
-def _lost(entry: PartitionCoverage) -> list[GroupProblem]:
-    """What is not stored of the log may have moved any group of that partition."""
-    first = entry.runs[0].start_offset if entry.runs else 0
-    last = entry.runs[-1].next_offset if entry.runs else 0
-    gone = [(gap.start_offset, gap.next_offset, f"lost: {gap.reason}") for gap in entry.gaps]
-    gone += [(hole.start_offset, hole.next_offset, "missing") for hole in entry.missing]
-    where = f"{entry.topic}-{entry.partition_id.partition}"
-    return [
-        GroupProblem(group="", message=f"{where}: offsets [{start}, {following}) are {why}: commits may be unknown")
-        for start, following, why in sorted(gone)
-        if first <= start < last
-    ]
-
-
-def _fold_batch(fold: GroupLogFold, clipped: ClippedBatch, partition: int) -> list[GroupProblem]:
-    batch = clipped.batch
-    header = batch.header
-    producer_id = header.producer_id if header.attributes & TRANSACTIONAL_BIT else None
-    problems = []
-    for offset, timestamp_ms, key, value in keyed_records(
-        header, batch.body if batch.unpacked else unpack(header.codec, batch.body)
-    ):
-        if not clipped.start_offset <= offset < clipped.next_offset:
-            continue
-        try:
-            if header.is_control:
-                fold.end_transaction(offset, timestamp_ms, header.producer_id, is_commit=_is_commit(key))
-            else:
-                fold.add(offset, timestamp_ms, key, value, producer_id=producer_id)
-        except DamageError as error:
-            message = f"{GROUP_LOG_TOPIC}-{partition} at offset {offset}: {error.message}"
-            problems.append(GroupProblem(group="", message=message))
-    return problems
-
-
-def _is_commit(key: bytes | None) -> bool:
-    if key is None or len(key) < 4:
-        raise DamageError("a transaction marker without a type")
-    kind: int = struct.unpack_from(">h", key, 2)[0]
-    return kind == _COMMIT_MARKER

@@ -27,6 +27,7 @@ FindingKind = Literal[
     "rollup_differs",  # a cache that says something else than the footer
     "topic_damaged",  # a topic object cannot be read
     "snapshot_damaged",  # a snapshot cannot be read
+    "checkpoint_damaged",  # a cache of where consumer groups stood; nothing is lost
     "state_damaged",  # a capture of the cluster's state cannot be read
     "source_differs",  # the brokers hold other bytes at these offsets
     "source_only",  # the brokers hold committed records that the coverage claims and the repository lacks
@@ -83,6 +84,7 @@ class VerifyCounts:
     topics: int = 0
     snapshots: int = 0
     states: int = 0
+    group_checkpoints: int = 0
     partitions: int = 0
     source_batches_equal: int = 0
     source_records_compared: int = 0

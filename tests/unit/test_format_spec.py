@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import xxhash
 
-from mirror.core import cluster_state, events, keys, rollup, snapshot
+from mirror.core import cluster_state, events, group_checkpoint, keys, rollup, snapshot
 from mirror.core.record_batch import HEADER as BATCH_HEADER
 from mirror.core.record_batch import BatchHeader
 from mirror.core.segment import blocks, index, layout
@@ -39,6 +39,9 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
         snapshot.SnapshotPartition,
         snapshot.SnapshotGroup,
         snapshot.SnapshotPosition,
+        group_checkpoint.GroupCheckpoint,
+        group_checkpoint.CheckpointPartition,
+        group_checkpoint.CheckpointTransaction,
         cluster_state.ClusterState,
         cluster_state.StateTopic,
         cluster_state.StateBroker,
@@ -137,6 +140,9 @@ def test_key_examples_parse_and_format_back() -> None:
         elif key.startswith(keys.STATE_PREFIX):
             assert keys.format_state_key(keys.parse_state_key(key)) == key
             kinds.add("state")
+        elif key.startswith(keys.GROUPS_PREFIX):
+            assert keys.format_group_checkpoint_key(keys.parse_group_checkpoint_key(key)) == key
+            kinds.add("checkpoint")
         elif key.startswith(keys.LEVEL_0_PREFIX):
             assert keys.format_segment_key(keys.parse_segment_key(key)) == key
             kinds.add("segment")
@@ -144,7 +150,7 @@ def test_key_examples_parse_and_format_back() -> None:
             parsed = keys.parse_rollup_key(key)
             assert keys.format_rollup_key(parsed) == key
             kinds.add(parsed.length_ms)
-    assert kinds == {"repository", "topic", "segment", "snapshot", "state", keys.SLOT_MS, keys.DAY_MS}
+    assert kinds == {"repository", "topic", "segment", "snapshot", "state", "checkpoint", keys.SLOT_MS, keys.DAY_MS}
 
 
 def _check_struct(name: str, sizes: list[int], *, names: list[str] | None = None) -> None:
@@ -213,6 +219,14 @@ def test_watermark_table_lists_the_array() -> None:
         (str(i), n) for i, n in enumerate(index.WatermarkSample.__struct_fields__)
     ]
     assert json.loads(msgspec.json.encode(index.WatermarkSample(1, 2, 3, 4))) == [1, 2, 3, 4]
+
+
+def test_commits_of_checkpoints_are_listed() -> None:
+    """Index and name of each element; keys and values are base64."""
+    rows = _rows(_tagged("array")["CheckpointCommit"])
+    kind = group_checkpoint.CheckpointCommit
+    assert [(row[0], row[1]) for row in rows] == [(str(i), n) for i, n in enumerate(kind.__struct_fields__)]
+    assert json.loads(msgspec.json.encode(kind(b"key", b"v", 3, 4))) == ["a2V5", "dg==", 3, 4]
 
 
 def test_constants_are_those_of_the_code() -> None:

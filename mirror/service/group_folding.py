@@ -1,0 +1,158 @@
+"""Folds the stored group log up to a moment or offset: from a checkpoint where one fits, which changes no answer."""
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from mirror.core.compression import unpack
+from mirror.core.coverage import CoveredRun, PartitionCoverage
+from mirror.core.group_checkpoint import fold_from
+from mirror.core.group_log import GROUP_LOG_TOPIC, GroupLogFold
+from mirror.core.group_records import keyed_records
+from mirror.core.positions import PartitionId
+from mirror.core.record_batch import TRANSACTIONAL_BIT
+from mirror.errors import DamageError
+from mirror.service.group_checkpoints import find_checkpoints
+from mirror.service.reading import ClippedBatch, iterate_runs
+from mirror.storage.repository import Repository
+
+__all__ = ["FoldedGroupLog", "fold_group_log"]
+
+_THREADS = 8  # many small runs: the store's answers are waited for, not the processor
+_CLOCK_SLACK_MS = 10 * 60 * 1000
+_COMMIT_MARKER = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedGroupLog:
+    """What folding came to.
+
+    Attributes:
+        folds: by partition.
+        problems: what of a partition cannot be understood, in the order of its offsets.
+        lost: offsets that are lost or missing, as text.
+        read_bytes: stored bytes of the runs that were read.
+    """
+
+    folds: dict[PartitionId, GroupLogFold]
+    problems: dict[PartitionId, list[str]]
+    lost: list[str] = field(default_factory=list)
+    read_bytes: int = 0
+
+
+def fold_group_log(
+    repository: Repository,
+    chosen: Mapping[PartitionId, PartitionCoverage],
+    *,
+    at_ms: int | None = None,
+    next_offsets: Mapping[PartitionId, int] | None = None,
+    with_checkpoints: bool = True,
+    on_run: Callable[[int, int], None] | None = None,
+) -> FoldedGroupLog:
+    """Fold the partitions of one incarnation.
+
+    Args:
+        repository: where from.
+        chosen: the coverage of each partition.
+        at_ms: only records up to this time, by the brokers' clock; None: all that are stored.
+        next_offsets: only records before these offsets, and nothing of partitions that are not named; None: all.
+        with_checkpoints: whether to begin from checkpoints.
+        on_run: told ``(bytes read so far, bytes in all)``.
+
+    Raises:
+        DamageError: what is stored of it is not what was written.
+        UnreachableError, AccessError, StoreError: the store cannot be read.
+    """
+    wanted = {pid: _needed(entry, at_ms, next_offsets) for pid, entry in chosen.items()}
+    lost = [message for entry in wanted.values() for message in _lost(entry)]
+    found = (
+        find_checkpoints(repository, chosen, at_ms=at_ms, next_offsets=next_offsets)
+        if with_checkpoints and any(entry.runs for entry in wanted.values())
+        else {}
+    )
+    folds: dict[PartitionId, GroupLogFold] = {}
+    problems: dict[PartitionId, list[str]] = {}
+    for pid, entry in wanted.items():
+        limit = None if next_offsets is None else next_offsets.get(pid, 0)
+        checkpoint = found.get(pid)
+        if checkpoint is None:
+            folds[pid], problems[pid] = GroupLogFold(at_ms=at_ms, next_offset=limit), []
+        else:
+            folds[pid] = fold_from(checkpoint, at_ms=at_ms, next_offset=limit)
+            problems[pid] = list(checkpoint.problems)
+            wanted[pid] = replace(entry, runs=_behind(entry, checkpoint.next_offset))
+    total_bytes = sum(piece.run.stored_bytes for entry in wanted.values() for piece in entry.runs)
+    done_bytes = 0
+    for loaded in iterate_runs(repository, list(wanted.values()), threads=_THREADS):
+        pid = loaded.partition_id
+        for clipped in loaded.batches():
+            problems[pid] += _fold_batch(folds[pid], clipped, pid.partition)
+        done_bytes += loaded.run.stored_bytes
+        if on_run:
+            on_run(done_bytes, total_bytes)
+    return FoldedGroupLog(folds=folds, problems=problems, lost=lost, read_bytes=total_bytes)
+
+
+def _needed(
+    entry: PartitionCoverage, at_ms: int | None, next_offsets: Mapping[PartitionId, int] | None
+) -> PartitionCoverage:
+    """Without the runs that cannot hold a record of interest. Clocks of brokers differ, by far less than the slack."""
+    limit = None if next_offsets is None else next_offsets.get(entry.partition_id, 0)
+
+    def is_needed(piece: CoveredRun) -> bool:
+        base_ms = piece.run.min_base_timestamp_ms
+        return (limit is None or piece.start_offset < limit) and (
+            at_ms is None or base_ms is None or base_ms <= at_ms + _CLOCK_SLACK_MS
+        )
+
+    return replace(entry, runs=[piece for piece in entry.runs if is_needed(piece)])
+
+
+def _behind(entry: PartitionCoverage, next_offset: int) -> list[CoveredRun]:
+    """What is to be read after a checkpoint."""
+    return [
+        CoveredRun(max(piece.start_offset, next_offset), piece.next_offset, piece.object_key, piece.run)
+        for piece in entry.runs
+        if piece.next_offset > next_offset
+    ]
+
+
+def _lost(entry: PartitionCoverage) -> list[str]:
+    """What is not stored of the log may have moved any group of that partition."""
+    first = entry.runs[0].start_offset if entry.runs else 0
+    last = entry.runs[-1].next_offset if entry.runs else 0
+    gone = [(gap.start_offset, gap.next_offset, f"lost: {gap.reason}") for gap in entry.gaps]
+    gone += [(hole.start_offset, hole.next_offset, "missing") for hole in entry.missing]
+    where = f"{entry.topic}-{entry.partition_id.partition}"
+    return [
+        f"{where}: offsets [{start}, {following}) are {why}: commits may be unknown"
+        for start, following, why in sorted(gone)
+        if first <= start < last
+    ]
+
+
+def _fold_batch(fold: GroupLogFold, clipped: ClippedBatch, partition: int) -> list[str]:
+    batch = clipped.batch
+    header = batch.header
+    producer_id = header.producer_id if header.attributes & TRANSACTIONAL_BIT else None
+    problems = []
+    for offset, timestamp_ms, key, value in keyed_records(
+        header, batch.body if batch.unpacked else unpack(header.codec, batch.body)
+    ):
+        if not clipped.start_offset <= offset < clipped.next_offset:
+            continue
+        try:
+            if header.is_control:
+                fold.end_transaction(offset, timestamp_ms, header.producer_id, is_commit=_is_commit(key))
+            else:
+                fold.add(offset, timestamp_ms, key, value, producer_id=producer_id)
+        except DamageError as error:
+            problems.append(f"{GROUP_LOG_TOPIC}-{partition} at offset {offset}: {error.message}")
+    return problems
+
+
+def _is_commit(key: bytes | None) -> bool:
+    if key is None or len(key) < 4:
+        raise DamageError("a transaction marker without a type")
+    kind: int = struct.unpack_from(">h", key, 2)[0]
+    return kind == _COMMIT_MARKER
