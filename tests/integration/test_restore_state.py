@@ -209,9 +209,9 @@ def test_acls_and_quotas_come_back(scene: Scene) -> None:
 def test_each_missing_right_is_named_before_anything_is_changed(scene: Scene, secure_kafka: SecureKafka) -> None:
     """To look (DESCRIBE, DESCRIBE_CONFIGS) and to put (ALTER, ALTER_CONFIGS): exit 12, one after the other."""
     user = scene.name  # of the test's own, by its certificate
-    secure_kafka.allow(user, ResourceType.TOPIC, scene.topic, MAY.READ)
+    secure_kafka.allow(user, ResourceType.TOPIC, scene.topic, MAY.DELETE)
     secure_kafka.allow(
-        user, ResourceType.TOPIC, f"copy-{scene.topic}", MAY.CREATE, MAY.DESCRIBE, MAY.DESCRIBE_CONFIGS, MAY.WRITE
+        user, ResourceType.TOPIC, f"copy-{scene.topic}", MAY.CREATE, MAY.READ, MAY.WRITE, MAY.ALTER_CONFIGS
     )
     secure_kafka.allow(user, ResourceType.BROKER, "kafka-cluster", MAY.CLUSTER_ACTION)
     scene.prepare(quotas=[StateQuota(entity={"user": user}, values={"producer_byte_rate": 7000.0})])
