@@ -6,10 +6,11 @@ from typing import Any
 
 from mirror.cli.output import human_bytes, human_count, human_duration, print_line, print_table
 from mirror.cli.restore_state_view import print_state_plan, print_state_result, state_plan_json
+from mirror.cli.restore_there import there_now
 from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
-from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan, TopicState
+from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan
 from mirror.kafka.group_admin import GroupPosition
 from mirror.service.restore.boundaries import Boundary, RecordAt
 from mirror.service.restore.execute import RestoreResult
@@ -33,7 +34,7 @@ def print_plan(plan: RestorePlan) -> None:
             topic.topic,
             topic.topic_id,
             topic.target_topic,
-            _STATES[topic.state],
+            there_now(topic),
             len(topic.partitions),
             topic.replication_factor,
             ("" if all(p.is_exact for p in topic.partitions) else "≤ ") + human_count(topic.records),
@@ -69,13 +70,6 @@ def _print_groups(plan: RestorePlan) -> None:
 
 
 _MODES = {OffsetMode.EXACT: "as in the source", OffsetMode.TRANSLATED: "translated: from 0, without holes"}
-_STATES = {
-    TopicState.ABSENT: "nothing",
-    TopicState.EMPTY: "empty topic",
-    TopicState.UNFINISHED: "part of this restore",
-    TopicState.FILLED: "records",
-    TopicState.COMPLETE: "all of it",
-}
 
 
 def _accuracy(plan: RestorePlan) -> list[str]:
@@ -255,6 +249,7 @@ def plan_json(plan: RestorePlan) -> dict[str, Any]:
                         "records": p.records,
                         "records_are_exact": p.is_exact,
                         "done_records": p.done_records,
+                        "there_next_offset": p.there_next_offset,
                         "stored_bytes": p.stored_bytes,
                         "start_offset": p.coverage.start_offset if p.coverage else None,
                         "next_offset": p.coverage.next_offset if p.coverage else None,

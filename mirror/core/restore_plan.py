@@ -73,7 +73,8 @@ class TopicState(StrEnum):
     ABSENT = "absent"
     EMPTY = "empty"
     UNFINISHED = "unfinished"  # marked as being loaded by an earlier run; what is there is compared before it goes on
-    FILLED = "filled"  # not marked: only good if it holds exactly what this restore would load
+    FILLED = "filled"  # not marked: only good if it holds exactly what this restore would load, or the beginning of it
+    BEGINNING = "beginning"  # compared: exactly the beginning of what this restore loads; it goes on behind that
     COMPLETE = "complete"  # compared: everything is there already
 
 
@@ -84,7 +85,7 @@ class PartitionPlan:
     ``coverage`` is that of what is restored. ``records`` is exact only if ``is_exact``: pieces cut by trimming, overlap or a recovery
     point, and records dropped by their time, are counted when they are read. With exact offsets the log will begin at ``lead_offset``
     (or at the first record, if that lies far beyond) and end at ``log_end_offset`` (None: after the last record); ``hole_offsets`` is how
-    many offsets must be filled, at least, and ``fill_s`` how long that may take.
+    many offsets must be filled, at least, and ``fill_s`` how long that may take. ``there_next_offset``: where a log that was compared ends.
     """
 
     partition: int
@@ -93,6 +94,7 @@ class PartitionPlan:
     is_exact: bool
     stored_bytes: int
     done_records: int = 0
+    there_next_offset: int = 0
     cut: PartitionCut | None = None
     lead_offset: int = 0
     log_end_offset: int | None = None

@@ -25,7 +25,7 @@ from mirror.kafka.batch_producer import BatchProducer
 from mirror.kafka.client import open_client
 from mirror.kafka.connection import ClusterConnection
 from mirror.storage.folder import FolderStore
-from tests.capture import capture
+from tests.capture import Capture, capture
 from tests.restoring import Seen, cluster_id, consume_all, write_config
 
 __all__ = ["RestoreLab", "Run", "committed", "set_configs", "trim", "watermarks"]
@@ -152,10 +152,11 @@ class RestoreLab:
     until: list[str] = field(default_factory=list)
     _runs: list[Run] = field(default_factory=list)
 
-    async def prepare(self) -> None:
-        """Capture, write the configuration, and look at the originals."""
+    async def prepare(self, *, go_on: Capture | None = None) -> None:
+        """Capture, from the beginning or on from an earlier one; write the configuration, and look at the originals."""
         store = FolderStore(str(self.folder / "repo"))
-        store.create()
+        if go_on is None:
+            store.create()
         for topic, partitions in self.topics.items():
             self.originals[topic] = Original(
                 records=consume_all(self.bootstrap, topic), watermarks=watermarks(self.bootstrap, topic, partitions)
@@ -163,7 +164,12 @@ class RestoreLab:
             self.positions[topic] = [(low + high) // 2 for low, high in self.originals[topic].watermarks]
             self._commit(topic)
         await capture(
-            self.bootstrap, [*self.topics, "__consumer_offsets"], store, object_bytes=40_000, slice_bytes=6000
+            self.bootstrap,
+            [*self.topics, "__consumer_offsets"],
+            store,
+            object_bytes=40_000,
+            slice_bytes=6000,
+            go_on=go_on,
         )
         write_config(self.folder, self.bootstrap)
         self.until = ["--until", format_moment(time.time_ns() // 1_000_000)]

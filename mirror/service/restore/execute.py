@@ -26,7 +26,6 @@ from mirror.kafka.cluster import log_offsets
 from mirror.kafka.hole_filler import HoleFiller
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.service.restore.groups import GroupResult
-from mirror.service.restore.identity import restore_identity
 from mirror.service.restore.keeping import OffsetKeeper
 from mirror.service.restore.loading import Loader, PartitionJob
 from mirror.service.restore.rate import RateLimit
@@ -97,6 +96,7 @@ class _Executor:
         observer: RestoreObserver,
         rate: RateLimit | None,
         filler: HoleFiller | None,
+        writers: Mapping[str, ProducerIdentity],
     ) -> None:
         self._repository = repository
         self._client = client
@@ -105,6 +105,7 @@ class _Executor:
         self._observer = observer
         self._rate = rate
         self._filler = filler
+        self._writers = writers
         self.progress = _Progress()
 
     async def run(self, plan: RestorePlan) -> None:
@@ -150,7 +151,7 @@ class _Executor:
             if "message.timestamp" not in error.message:
                 raise
             await self._prepare(topic, without_new_names(configs))
-        if topic.state is TopicState.EMPTY:
+        if topic.state in (TopicState.EMPTY, TopicState.BEGINNING):
             await asyncio.sleep(_CONFIGS_ARRIVE_S)  # brokers take over changed settings a moment after the answer
         self.progress.problems[name] = []
 
@@ -181,7 +182,6 @@ class _Executor:
 
     async def _load(self, plan: RestorePlan, topics: tuple[TopicPlan, ...]) -> None:
         producers: dict[ProducerIdentity, BatchProducer] = {}
-        own = restore_identity(self._repository.identity.repository_id, plan.point, plan.offsets)
         exact = plan.offsets is OffsetMode.EXACT
         try:
             for topic in topics:
@@ -190,7 +190,7 @@ class _Executor:
                     rest = self._rests.get(target) or rest_of(partition)
                     if partition.coverage is None:
                         continue
-                    identity = rest.identity or own
+                    identity = self._writers[topic.target_topic]
                     if identity not in producers:
                         producers[identity] = await self._producer(identity)
                     producer = producers[identity]
@@ -297,6 +297,7 @@ async def execute(
     observer: RestoreObserver,
     rate: RateLimit | None = None,
     filler: HoleFiller | None = None,
+    writers: Mapping[str, ProducerIdentity],
 ) -> RestoreResult:
     """Run a plan to its end.
 
@@ -309,6 +310,7 @@ async def execute(
         observer: told of the progress.
         rate: limit, if any.
         filler: for holes, started; needed for exact offsets.
+        writers: of each target topic the producer id that loads it.
 
     Raises:
         PartialError: it stopped in the middle; the same command resumes it. Complete topics have got their settings.
@@ -316,7 +318,7 @@ async def execute(
         RefusedError: a topic is not empty any more; nothing was changed.
         AccessError, UnreachableError, ClusterError: before anything was loaded.
     """
-    executor = _Executor(repository, client, admin, rests, observer, rate, filler)
+    executor = _Executor(repository, client, admin, rests, observer, rate, filler, writers)
     try:
         await executor.run(plan)
     except MirrorError as error:

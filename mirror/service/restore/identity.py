@@ -10,13 +10,23 @@ import hashlib
 from mirror.core.recovery_point import OffsetMode, RecoveryPoint
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 
-__all__ = ["restore_identity"]
+__all__ = ["is_of_a_restore", "restore_identity"]
 
 _LEAST = 2**62
 
 
-def restore_identity(repository_id: str, point: RecoveryPoint, mode: OffsetMode) -> ProducerIdentity:
-    """Of a restore from this repository to this point; the same for all topics, since sequences count by partition."""
-    text = f"{repository_id} {point.kind} {point.time_ms} {point.since_ms} {mode}"
+def restore_identity(
+    repository_id: str, point: RecoveryPoint, mode: OffsetMode, *, number: int = 0
+) -> ProducerIdentity:
+    """Of a restore from this repository to this point; the same for all topics, since sequences count by partition.
+
+    ``number`` chooses another one, where a leader remembers the one before from an earlier restore; see `writers`.
+    """
+    text = f"{repository_id} {point.kind} {point.time_ms} {point.since_ms} {mode}" + (f" {number}" if number else "")
     digest = hashlib.sha256(text.encode()).digest()
     return ProducerIdentity(producer_id=_LEAST | int.from_bytes(digest[:8], "big") >> 2, producer_epoch=0)
+
+
+def is_of_a_restore(identity: ProducerIdentity) -> bool:
+    """Whether it is computed, so that no cluster gave it out."""
+    return identity.producer_id >= _LEAST

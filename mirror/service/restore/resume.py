@@ -1,44 +1,25 @@
-"""What an earlier restore left on the target: found out from the target alone, compared with the repository, never assumed.
+"""What there is on the target already: found out from the target alone, compared with the repository, never assumed.
 
-With exact offsets see `resume_exact`. Else offsets of the target are dense, so a partition's log end *is* the number of records it
-has. That they are ours is proved by comparison: the
-last record must be the repository's record of that number. The last batch also carries the producer id, epoch and sequence of the run that
-was interrupted; going on with the same identity lets the broker refuse or recognise whatever of that run still arrives.
-See docs/decisions/0005-restore-resume.md.
+A topic with the mark of just this restore is gone on with where its logs end, see `resume_exact` and `resume_dense`. One without any mark
+must hold all of what is restored, or just the beginning of it, see `going_on`. See docs/decisions/0005-restore-resume.md.
 """
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 
-from mirror.core.compression import unpack
-from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.cuts import clip
 from mirror.core.positions import TopicPartition
-from mirror.core.record_batch import HEADER_BYTES, read_header
-from mirror.core.records import RawRecord, iterate_records
-from mirror.core.recovery_point import ALL_TIMES, OffsetMode, TimeBounds
-from mirror.core.restore_plan import (
-    PartitionPlan,
-    RestorePlan,
-    TargetCluster,
-    TopicPlan,
-    TopicState,
-    is_exact,
-)
-from mirror.errors import ClusterBusyError, ClusterError, RefusedError
-from mirror.kafka.batch_rewrite import SEQUENCE_MODULUS
+from mirror.core.recovery_point import OffsetMode, TimeBounds
+from mirror.core.restore_plan import PartitionPlan, RestorePlan, TargetCluster, TopicPlan, TopicState
+from mirror.errors import ClusterBusyError, RefusedError
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
-from mirror.kafka.errors import kafka_error_to_ours
-from mirror.kafka.leaders import Leaders
 from mirror.kafka.log_ends import log_ends
-from mirror.kafka.wire.fetch import READ_UNCOMMITTED, FetchPartition, FetchRequest, fetch
-from mirror.kafka.wire.init_producer_id import ProducerIdentity
-from mirror.service.reading import ClippedBatch, LoadedRun, ReadTask, load_task
 from mirror.service.restore.equality import compare_partition
-from mirror.service.restore.rest import PartitionRest, Rests
-from mirror.service.restore.resume_exact import compare_exact, expected_log_start
+from mirror.service.restore.going_on import compare_filled, look_again, with_complete_ones
+from mirror.service.restore.rest import Rests
+from mirror.service.restore.resume_dense import compare_dense
+from mirror.service.restore.resume_exact import compare_exact
 from mirror.service.restore.watching import was_open_to_loss
 from mirror.service.verify_fetch import SourceReader
 from mirror.storage.repository import Repository
@@ -47,6 +28,7 @@ __all__ = ["compare_with_target"]
 
 _SETTLED_AFTER_S = 0.3
 _SETTLE_TIMEOUT_S = 60.0
+_COMPARED = (TopicState.UNFINISHED, TopicState.FILLED, TopicState.BEGINNING)
 
 
 async def compare_with_target(
@@ -55,50 +37,35 @@ async def compare_with_target(
     """The plan with what is done already, and what is left of each of its partitions that has something.
 
     Raises:
-        RefusedError: a target topic is not empty and not an unfinished restore of just this.
+        RefusedError: a target topic is not empty and neither an unfinished restore of just this nor the beginning of it.
         DamageError, UnreachableError, ClusterError: the comparison was not possible.
     """
     rests: Rests = {}
     topics: list[TopicPlan] = []
+    logs_of: dict[str, list[LogOffsets]] = {}
+    times = plan.point.bounds
+    exact = plan.offsets is OffsetMode.EXACT
     for topic in plan.topics:
-        if topic.state not in (TopicState.UNFINISHED, TopicState.FILLED) or target.topics[topic.target_topic].is_empty:
+        if topic.state not in _COMPARED or target.topics[topic.target_topic].is_empty:
             topics.append(topic)
             continue
-        exact = plan.offsets is OffsetMode.EXACT
-        logs = await _settled_logs(client, topic, may_begin_later=exact)
+        logs = logs_of[topic.target_topic] = await _settled_logs(client, topic, may_begin_later=exact)
         if topic.state is TopicState.FILLED:
-            # Without the mark of a restore nothing is taken for granted: another topic may have as many records, and the same last one.
-            if not exact:
-                _refuse_other_counts(topic, [log.high_watermark for log in logs], target.alias)
-            counts = await _equal_records(repository, client, topic, logs, plan.point.bounds, exact=exact)
-            if counts is None:
-                raise _not_empty(topic, target.alias)
-            done = (
-                replace(partition, done_records=count, records=count, is_exact=True)
-                for partition, count in zip(topic.partitions, counts, strict=True)
+            compared, left = await compare_filled(
+                repository, client, topic, logs, times, alias=target.alias, exact=exact
             )
-            topics.append(replace(topic, partitions=tuple(done), state=TopicState.COMPLETE))
-            continue
-        partitions: list[PartitionPlan] = []
-        for partition, log in zip(topic.partitions, logs, strict=True):
-            if not log.high_watermark:
-                partitions.append(partition)
-                continue
-            if exact:
-                rest = await compare_exact(repository, client, topic, partition, log, plan.point.bounds)
-                partitions.append(replace(partition, done_records=rest.done_records))
-            else:
-                rest = await _compare(repository, client, topic, partition, log.high_watermark, plan.point.bounds)
-                total = rest.total_records or 0
-                partitions.append(replace(partition, done_records=log.high_watermark, records=total, is_exact=True))
-            if was_open_to_loss(topic) and rest.done_records:
-                await _require_whole(repository, client, topic, partition, log, plan.point.bounds, exact=exact)
-            rests[TopicPartition(topic.target_topic, partition.partition)] = rest
-        topics.append(replace(topic, partitions=tuple(partitions)))
-    return replace(plan, topics=tuple(topics)), rests
+        elif topic.state is TopicState.BEGINNING:
+            compared, left = await look_again(repository, client, topic, logs, times, alias=target.alias, exact=exact)
+        else:
+            compared, left = await _compare_unfinished(repository, client, topic, logs, times, exact=exact)
+        topics.append(compared)
+        rests |= left
+    plan = replace(plan, topics=tuple(topics))
+    plan, others = await with_complete_ones(repository, client, plan, logs_of, alias=target.alias, exact=exact)
+    return plan, rests | others
 
 
-async def _equal_records(
+async def _compare_unfinished(
     repository: Repository,
     client: MirrorClient,
     topic: TopicPlan,
@@ -106,30 +73,24 @@ async def _equal_records(
     times: TimeBounds,
     *,
     exact: bool,
-) -> list[int] | None:
-    """How many records each partition has, all compared and equal; None where something differs."""
-    topic_id = (await describe_cluster(client, [topic.target_topic])).topics[topic.target_topic].topic_id
-    reader = SourceReader(client)
-    counts: list[int] = []
+) -> tuple[TopicPlan, Rests]:
+    rests: Rests = {}
+    partitions: list[PartitionPlan] = []
     for partition, log in zip(topic.partitions, logs, strict=True):
-        target = TopicPartition(topic.target_topic, partition.partition)
-        coverage = partition.coverage
-        if exact:
-            begin = await asyncio.to_thread(expected_log_start, repository, partition, times)
-            if log.log_start_offset != begin or partition.log_end_offset not in (None, log.high_watermark):
-                return None
-        if coverage is None:
-            if log.high_watermark:
-                return None
-            counts.append(0)
+        if not log.high_watermark:
+            partitions.append(partition)
             continue
-        compared = await compare_partition(
-            repository, coverage, reader, target, topic_id, log, times=times, keeps_offsets=exact
-        )
-        if not compared.is_equal:
-            return None
-        counts.append(compared.records)
-    return counts
+        if exact:
+            rest = await compare_exact(repository, client, topic, partition, log, times)
+            partitions.append(replace(partition, done_records=rest.done_records))
+        else:
+            rest = await compare_dense(repository, client, topic, partition, log.high_watermark, times)
+            total = rest.total_records or 0
+            partitions.append(replace(partition, done_records=log.high_watermark, records=total, is_exact=True))
+        if was_open_to_loss(topic) and rest.done_records:
+            await _require_whole(repository, client, topic, partition, log, times, exact=exact)
+        rests[TopicPartition(topic.target_topic, partition.partition)] = rest
+    return replace(topic, partitions=tuple(partitions)), rests
 
 
 async def _require_whole(
@@ -168,20 +129,6 @@ async def _require_whole(
         )
 
 
-def _refuse_other_counts(topic: TopicPlan, logs: list[int], alias: str) -> None:
-    for partition, log_end in zip(topic.partitions, logs, strict=True):
-        # Pieces that are not exact hold at most so many records.
-        if log_end > partition.records or (partition.is_exact and log_end != partition.records):
-            raise _not_empty(topic, alias)
-
-
-def _not_empty(topic: TopicPlan, alias: str) -> RefusedError:
-    return RefusedError(
-        f"topic {topic.target_topic} on {alias} is not empty",
-        hint=f"restore under another name (--rename {topic.topic}={topic.target_topic}-restored) or delete that topic first",
-    )
-
-
 async def _settled_logs(client: MirrorClient, topic: TopicPlan, *, may_begin_later: bool) -> list[LogOffsets]:
     """The logs, once nothing of an interrupted run arrives any more.
 
@@ -212,120 +159,3 @@ async def _settled_logs(client: MirrorClient, topic: TopicPlan, *, may_begin_lat
             )
         previous = logs
         await asyncio.sleep(_SETTLED_AFTER_S)
-
-
-async def _compare(
-    repository: Repository,
-    client: MirrorClient,
-    topic: TopicPlan,
-    partition: PartitionPlan,
-    log_end: int,
-    times: TimeBounds,
-) -> PartitionRest:
-    name = TopicPartition(topic.target_topic, partition.partition)
-    last, identity, sequence = await _last_record(client, name, log_end)
-    coverage = partition.coverage
-    counts = await asyncio.to_thread(_count_pieces, repository, coverage, times) if coverage else []
-    if coverage is None or sum(counts) < log_end:
-        raise RefusedError(
-            f"{name} on the target has {log_end:,} records, the repository {sum(counts):,}: not an unfinished restore of it",
-            hint=f"restore under another name (--rename {topic.topic}=…) or delete that topic first",
-        )
-    index, before = _locate(counts, log_end - 1)
-    stored = await asyncio.to_thread(_record_at, repository, coverage.runs[index], times, log_end - 1 - before)
-    # Every record's sequence is its offset, or somebody else's record stands before it.
-    is_ours = sequence == (log_end - 1) % SEQUENCE_MODULUS
-    if stored is None or not is_ours or (stored.timestamp_ms, stored.tail) != (last.timestamp_ms, last.tail):
-        raise RefusedError(
-            f"{name} on the target: its last record is not record {log_end - 1:,} of the repository's "
-            f"{topic.topic}-{partition.partition}: not an unfinished restore of it",
-            hint=f"restore under another name (--rename {topic.topic}=…) or delete that topic first",
-        )
-    if log_end == before + counts[index]:
-        index, before = index + 1, log_end
-    return PartitionRest(
-        pieces=tuple(coverage.runs[index:]),
-        skip_records=log_end - before,
-        done_records=log_end,
-        total_records=sum(counts),
-        identity=identity,
-        next_sequence=log_end,
-        position=log_end,
-    )
-
-
-def _locate(counts: list[int], record: int) -> tuple[int, int]:
-    """Which piece holds the record of that number, and how many records stand before the piece."""
-    before = 0
-    for index, count in enumerate(counts):
-        if record < before + count:
-            return index, before
-        before += count
-    raise ValueError("no such record")
-
-
-def _count_pieces(repository: Repository, coverage: PartitionCoverage, times: TimeBounds) -> list[int]:
-    counts: list[int] = []
-    reached = -1
-    for piece in coverage.runs:
-        exact = times == ALL_TIMES and is_exact(piece, is_first=piece.start_offset != reached)
-        reached = piece.next_offset
-        counts.append(piece.run.record_count if exact else sum(1 for _ in _records(repository, piece, times)))
-    return counts
-
-
-def _record_at(repository: Repository, piece: CoveredRun, times: TimeBounds, number: int) -> RawRecord | None:
-    for loaded in load_task(repository, ReadTask(piece.object_key, (piece,))):
-        before = 0
-        for clipped in _data_batches(loaded):
-            count = clipped.batch.header.record_count
-            whole = not clipped.is_cut and times == ALL_TIMES
-            if whole and before + count <= number:
-                before += count
-                continue
-            for record in clipped.records():
-                if not times.keeps(record.timestamp_ms):
-                    continue
-                if before == number:
-                    return record
-                before += 1
-    return None
-
-
-def _records(repository: Repository, piece: CoveredRun, times: TimeBounds) -> Iterator[RawRecord]:
-    for loaded in load_task(repository, ReadTask(piece.object_key, (piece,))):
-        for clipped in _data_batches(loaded):
-            yield from (record for record in clipped.records() if times.keeps(record.timestamp_ms))
-
-
-async def _last_record(
-    client: MirrorClient, name: TopicPartition, log_end: int
-) -> tuple[RawRecord, ProducerIdentity, int]:
-    """It, who wrote it, and its sequence."""
-    leaders = Leaders(client)
-    await leaders.refresh([name.topic])
-    leader = leaders.get(name)
-    if leader is None:
-        raise leaders.error(name)
-    wanted = FetchPartition(
-        topic_id=leader.topic_id, partition=name.partition, fetch_offset=log_end - 1, max_bytes=1 << 20
-    )
-    request = FetchRequest(partitions=(wanted,), max_wait_ms=1000, max_bytes=1 << 20, isolation_level=READ_UNCOMMITTED)
-    answer = await fetch(client, leader.node_id, request)
-    part = answer.partitions[0]
-    if part.error_code:
-        raise kafka_error_to_ours(part.error_code, f"reading the end of {name}")
-    if not len(part.records):
-        raise ClusterError(f"reading the end of {name}: the leader gave no batch at offset {log_end - 1}")
-    header = read_header(part.records)
-    body = unpack(header.codec, part.records[HEADER_BYTES : header.batch_bytes])
-    for record in iterate_records(header, body):
-        if record.offset == log_end - 1:
-            identity = ProducerIdentity(producer_id=header.producer_id, producer_epoch=header.producer_epoch)
-            sequence = (header.base_sequence + record.offset - header.base_offset) % SEQUENCE_MODULUS
-            return record, identity, sequence
-    raise ClusterError(f"reading the end of {name}: no record at offset {log_end - 1}")
-
-
-def _data_batches(loaded: LoadedRun) -> Iterator[ClippedBatch]:
-    return (clipped for clipped in loaded.batches() if not clipped.batch.header.is_control)

@@ -33,6 +33,7 @@ from mirror.service.restore.resume import compare_with_target
 from mirror.service.restore.rights import find_missing_rights, require_rights
 from mirror.service.restore.state import add_state, put_state, require_change_rights
 from mirror.service.restore.target import examine_target
+from mirror.service.restore.writers import choose_writers
 from mirror.service.snapshots import SnapshotPoint, snapshot_point
 from mirror.storage.repository import Repository
 
@@ -229,8 +230,8 @@ class RestoreSession:
         try:
             if filler is not None:
                 await filler.start()
-                if rests:  # what was on its way has arrived now, or never will
-                    plan, rests = await compare_with_target(self._repository, client, plan, target)
+            if rests:  # what was on its way has arrived now, or never will
+                plan, rests = await compare_with_target(self._repository, client, plan, target)
             result = await execute(
                 plan,
                 rests,
@@ -240,6 +241,7 @@ class RestoreSession:
                 observer=observer,
                 rate=RateLimit(bytes_per_second) if bytes_per_second else None,
                 filler=filler,
+                writers=await choose_writers(client, self._repository.identity.repository_id, plan, rests),
             )
             groups = await put_groups(self._repository, client, plan) if plan.groups else []
         finally:
@@ -278,6 +280,6 @@ def _begun(plan: RestorePlan) -> list[TopicPartition]:
     return [
         TopicPartition(topic.target_topic, partition.partition)
         for topic in plan.topics
-        if topic.state is TopicState.UNFINISHED
+        if topic.state in (TopicState.UNFINISHED, TopicState.BEGINNING)
         for partition in topic.partitions
     ]
