@@ -121,6 +121,11 @@ def open_session(cli: CliContext, repository: str, target: str) -> tuple[Reposit
     source = open_for(cli, repository, goes_on=True)
     with waiting_for(cli, source):
         inventory = read_inventory(source)
+    if inventory.unlisted_objects and not cli.as_json:
+        print_line(
+            f"{inventory.unlisted_objects:,} objects of finished days are known by roll-ups and were not looked for one by one "
+            "(`mirror verify` does); one that is gone stops the restore where it is read"
+        )
     return source, inventory, RestoreSession(source, inventory, connection_for(cluster), alias=target)
 
 

@@ -17,7 +17,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
+
+from mirror.core.covered_run import CoveredRun
 from mirror.core.positions import OffsetRange, PartitionId
+from mirror.core.run_pieces import RunPieces
 from mirror.core.segment.index import ForkEntry, GapEntry, RunEntry, SegmentIndex, StartEntry
 
 __all__ = [
@@ -26,19 +31,11 @@ __all__ = [
     "PartitionCoverage",
     "build_coverage",
     "by_topic",
+    "choose_pieces",
     "cover_partition",
+    "coverage_of",
     "split_at_forks",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class CoveredRun:
-    """Read ``[start_offset, next_offset)`` from this run."""
-
-    start_offset: int
-    next_offset: int
-    object_key: str
-    run: RunEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +80,15 @@ class PartitionCoverage:
     @property
     def stored_bytes(self) -> int:
         """Bytes in the store of the runs that are read (a run that is read in part counts whole)."""
+        if isinstance(self.runs, RunPieces):
+            return self.runs.total_once("stored_bytes")
         return sum({id(piece.run): piece.run.stored_bytes for piece in self.runs}.values())
 
     @property
     def fetched_bytes(self) -> int:
         """Bytes of the same runs as they were fetched."""
+        if isinstance(self.runs, RunPieces):
+            return self.runs.total_once("fetched_bytes")
         return sum({id(piece.run): piece.run.fetched_bytes for piece in self.runs}.values())
 
 
@@ -159,6 +160,20 @@ def cover_partition(
             else:
                 pieces.append((-level, not run.batch_count, sealed_at_ms, piece))
     chosen, overlap = _choose(pieces)
+    tails = sorted(cut_tails, key=lambda piece: (piece.start_offset, piece.object_key))
+    return coverage_of(partition_id, topic, chosen, starts, gaps, tails, overlap)
+
+
+def coverage_of(
+    partition_id: PartitionId,
+    topic: str,
+    chosen: Sequence[CoveredRun],
+    starts: Sequence[StartEntry],
+    gaps: Sequence[GapEntry],
+    cut_tails: Sequence[CoveredRun],
+    overlap_offsets: int,
+) -> PartitionCoverage:
+    """The coverage of a partition whose pieces are chosen: disjoint, ascending."""
     start = min(starts, key=lambda entry: (entry.start_offset, entry.recorded_at_ms)) if starts else None
     named, missing = _explain(chosen, gaps, start)
     lower = [start.start_offset] if start else []
@@ -178,8 +193,8 @@ def cover_partition(
         runs=chosen,
         gaps=named,
         missing=missing,
-        cut_tails=sorted(cut_tails, key=lambda piece: (piece.start_offset, piece.object_key)),
-        overlap_offsets=overlap,
+        cut_tails=cut_tails,
+        overlap_offsets=overlap_offsets,
     )
 
 
@@ -207,6 +222,16 @@ def split_at_forks(run: RunEntry, sealed_at_ms: int, forks: Sequence[ForkEntry])
         if following > max(keep_until, first):
             out.append((max(keep_until, first), following, True))
     return out
+
+
+def choose_pieces(runs: Iterable[tuple[str, int, int, RunEntry]]) -> tuple[list[CoveredRun], int]:
+    """Each offset once, of runs that no fork touches; and how many offsets are stored again. See :func:`cover_partition`."""
+    return _choose(
+        [
+            (-level, not run.batch_count, sealed_at_ms, CoveredRun(run.start_offset, run.next_offset, key, run))
+            for key, level, sealed_at_ms, run in runs
+        ]
+    )
 
 
 def _choose(pieces: list[tuple[int, bool, int, CoveredRun]]) -> tuple[list[CoveredRun], int]:
@@ -241,7 +266,7 @@ def _free_ranges(chosen: Sequence[CoveredRun | NamedGap], start_offset: int, nex
 
 
 def _explain(
-    chosen: list[CoveredRun], gaps: Sequence[GapEntry], start: StartEntry | None
+    chosen: Sequence[CoveredRun], gaps: Sequence[GapEntry], start: StartEntry | None
 ) -> tuple[list[NamedGap], list[OffsetRange]]:
     """Gaps clipped to what no run covers, and the ranges that neither explains."""
     named: list[NamedGap] = []
@@ -249,15 +274,18 @@ def _explain(
         for lost in _free_ranges(chosen, gap.start_offset, gap.next_offset):
             for unnamed in _free_ranges(named, *lost):
                 insort(named, NamedGap(*unnamed, gap.reason, gap.detected_at_ms), key=lambda g: g.start_offset)
-    accounted = sorted(
-        [(c.start_offset, c.next_offset) for c in chosen] + [(g.start_offset, g.next_offset) for g in named]
-    )
-    missing: list[OffsetRange] = []
-    at = start.start_offset if start else (accounted[0][0] if accounted else 0)
-    for start_offset, next_offset in accounted:
-        if start_offset > at:
-            missing.append(OffsetRange(at, start_offset))
-        at = max(at, next_offset)
+    first, following = _bounds(chosen)
+    if named:
+        first = np.concatenate([first, np.array([gap.start_offset for gap in named], dtype=np.int64)])
+        following = np.concatenate([following, np.array([gap.next_offset for gap in named], dtype=np.int64)])
+        order = np.argsort(first, kind="stable")
+        first, following = first[order], following[order]
+    if not len(first):
+        return named, []
+    at = start.start_offset if start else int(first[0])
+    reached = np.maximum.accumulate(np.concatenate([np.array([at], dtype=np.int64), following[:-1]]))
+    holes = np.flatnonzero(first > reached)
+    missing = [OffsetRange(int(reached[hole]), int(first[hole])) for hole in holes]
     return named, missing
 
 
@@ -267,6 +295,15 @@ def _epoch_before(position: int, chosen: Sequence[CoveredRun]) -> int:
             reached = min(position, piece.next_offset)
             return max((epoch for epoch, offset in piece.run.leader_epochs if offset < reached), default=-1)
     return -1
+
+
+def _bounds(pieces: Sequence[CoveredRun]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First and next offset of each piece."""
+    if isinstance(pieces, RunPieces):
+        return pieces.start_offsets, pieces.next_offsets
+    bounds = np.array([(piece.start_offset, piece.next_offset) for piece in pieces], dtype=np.int64)
+    bounds = bounds.reshape(len(pieces), 2)
+    return bounds[:, 0], bounds[:, 1]
 
 
 def by_topic(coverage: Iterable[PartitionCoverage]) -> dict[str, dict[str, list[PartitionCoverage]]]:

@@ -9,11 +9,14 @@ that follow claim to be older than T.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+
+import numpy as np
 
 from mirror.core.coverage import CoveredRun, NamedGap, PartitionCoverage
 from mirror.core.positions import OffsetRange
-from mirror.core.segment.index import RunEntry, WatermarkSample
+from mirror.core.run_pieces import RunPieces
+from mirror.core.run_table import Int64s
+from mirror.core.segment.index import WatermarkSample
 
 __all__ = [
     "Doubt",
@@ -84,7 +87,8 @@ def observe(
         at_ms: the moment.
         samples_of: the samples of a piece's run (roll-ups leave them out, so this may read a footer).
     """
-    turn = next((i for i, piece in enumerate(pieces) if sealed_at_ms[piece.object_key] >= at_ms), len(pieces))
+    reached = np.flatnonzero(_sealed_ms(pieces, sealed_at_ms, 0) >= at_ms)
+    turn = int(reached[0]) if len(reached) else len(pieces)
     before: WatermarkSample | None = None
     after: WatermarkSample | None = None
     for piece in pieces[turn:]:
@@ -121,10 +125,11 @@ def cut_at(
     """
     start = coverage.start
     # What was sealed by then had been fetched, so it stood in the log, below the last stable offset.
-    sealed = [piece for piece in coverage.runs if sealed_at_ms.get(piece.object_key, at_ms + 1) <= at_ms]
+    by_then = _sealed_ms(coverage.runs, sealed_at_ms, at_ms + 1) <= at_ms
+    sealed = RunPieces.of(coverage.runs).next_offsets[by_then].tolist()
     # What was found to be lost by then had stood in the log too: it began behind it.
     lost = [gap.next_offset for gap in coverage.gaps if gap.detected_at_ms <= at_ms]
-    fetched = max([coverage.start_offset, *(piece.next_offset for piece in sealed), *lost])
+    fetched = max([coverage.start_offset, *sealed, *lost])
     if seen.before is not None:
         wanted, since_ms = max(seen.before.last_stable_offset, fetched), seen.before.fetched_at_ms
     elif start is not None and start.recorded_at_ms <= at_ms:
@@ -154,15 +159,18 @@ def cut_at(
 
 def _doubt(coverage: PartitionCoverage, wanted: int, since_ms: int, after: WatermarkSample, at_ms: int) -> Doubt | None:
     until = min(after.last_stable_offset, coverage.next_offset)
-    between = (piece for piece in coverage.runs if piece.start_offset < until and piece.next_offset > wanted)
-    older = any(_may_be_older(piece.run, at_ms) for piece in between)
-    if until <= wanted or not older:
+    oldest_ms = RunPieces.of(coverage.runs).clipped(wanted, until).oldest_ms("min_base_timestamp_ms")
+    if until <= wanted or oldest_ms is None or oldest_ms > at_ms:
         return None
     return Doubt(start_offset=wanted, next_offset=until, since_ms=since_ms, until_ms=after.fetched_at_ms)
 
 
-def _may_be_older(run: RunEntry, at_ms: int) -> bool:
-    return run.min_base_timestamp_ms is not None and run.min_base_timestamp_ms <= at_ms
+def _sealed_ms(pieces: Sequence[CoveredRun], sealed_at_ms: Mapping[str, int], unknown_ms: int) -> Int64s:
+    """When the object of each piece was sealed."""
+    known = pieces.sealed_at_ms() if isinstance(pieces, RunPieces) else None
+    if known is not None:
+        return known
+    return np.array([sealed_at_ms.get(piece.object_key, unknown_ms) for piece in pieces], dtype=np.int64)
 
 
 def clip(coverage: PartitionCoverage, start_offset: int, next_offset: int) -> PartitionCoverage:
@@ -172,11 +180,6 @@ def clip(coverage: PartitionCoverage, start_offset: int, next_offset: int) -> Pa
         inside = max(start, start_offset), min(following, next_offset)
         return inside if inside[0] < inside[1] else None
 
-    runs: list[CoveredRun] = []
-    for piece in coverage.runs:
-        inside = bounds(piece.start_offset, piece.next_offset)
-        if inside:
-            runs.append(CoveredRun(*inside, piece.object_key, piece.run))
     gaps = [
         NamedGap(*inside, gap.reason, gap.detected_at_ms)
         for gap in coverage.gaps
@@ -190,7 +193,7 @@ def clip(coverage: PartitionCoverage, start_offset: int, next_offset: int) -> Pa
         start_offset=first,
         next_offset=reached,
         position=missing[0].start_offset if missing else reached,
-        runs=runs,
+        runs=RunPieces.of(coverage.runs).clipped(start_offset, next_offset),
         gaps=gaps,
         missing=missing,
     )
@@ -209,11 +212,9 @@ def leading_loss(coverage: PartitionCoverage) -> int:
 def hole_offsets(coverage: PartitionCoverage) -> int:
     """Offsets after the log's beginning that hold no record, at least: where pieces are clipped their holes are not counted."""
     begin = leading_loss(coverage)
-    whole = sum(
-        max(0, piece.next_offset - piece.start_offset - piece.run.record_count)
-        for piece in coverage.runs
-        if (piece.start_offset, piece.next_offset) == (piece.run.start_offset, piece.run.next_offset)
-    )
-    bounds = [(begin, begin), *((p.start_offset, p.next_offset) for p in coverage.runs), (coverage.next_offset,) * 2]
-    between = sum(max(0, following[0] - before[1]) for before, following in pairwise(bounds))
-    return whole + between
+    pieces = RunPieces.of(coverage.runs)
+    lacking = pieces.next_offsets - pieces.start_offsets - pieces.column("record_count")
+    whole = np.maximum(lacking, 0)[pieces.are_whole].sum()
+    begins = np.concatenate([pieces.start_offsets, np.array([coverage.next_offset])])
+    ends = np.concatenate([np.array([begin]), pieces.next_offsets])
+    return int(whole + np.maximum(begins - ends, 0).sum())

@@ -8,9 +8,12 @@ writer are named by none, so their deletion cannot be seen here.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
+from mirror.core.run_table import RunTable
 from mirror.core.segment.index import SegmentIndex
 
-__all__ = ["GoneSegment", "gone_segments"]
+__all__ = ["GoneSegment", "gone_in_table", "gone_segments"]
 
 
 class GoneSegment(NamedTuple):
@@ -28,18 +31,44 @@ def gone_segments(indexes: Iterable[SegmentIndex], present: Iterable[tuple[str, 
         indexes: of all objects that can be read.
         present: writer and sequence of those that are there but cannot be read.
     """
+    seen = [(i.writer, i.sequence, i.durable_sequence, i.sealed_at_ms, i.gone) for i in indexes]
+    return _gone(
+        [entry[:4] for entry in seen],
+        {(entry.writer, entry.sequence) for *_, gone in seen for entry in gone},
+        present,
+    )
+
+
+def gone_in_table(table: RunTable, present: Iterable[tuple[str, int]] = ()) -> list[GoneSegment]:
+    """The same of a table's objects; looks closer only at writers of whom numbers are missing."""
+    of = table.objects
+    accepted = {(entry.writer, entry.sequence) for entry in table.gone}
+    order = np.argsort(of["writer"], kind="stable")
+    bounds = np.searchsorted(of["writer"][order], np.arange(len(table.writers) + 1)).tolist()
+    seen: list[tuple[str, int, int, int]] = []
+    for number, writer in enumerate(table.writers):
+        rows = order[bounds[number] : bounds[number + 1]]
+        durable = int(of["durable_sequence"][rows].max(initial=0))
+        if int((np.unique(of["sequence"][rows]) <= durable).sum()) == durable:
+            continue
+        columns = (of[name][rows].tolist() for name in ("sequence", "durable_sequence", "sealed_at_ms"))
+        seen += [(writer, *numbers) for numbers in zip(*columns, strict=True)]
+    return _gone(seen, accepted, present)
+
+
+def _gone(
+    seen: Iterable[tuple[str, int, int, int]], accepted: set[tuple[str, int]], present: Iterable[tuple[str, int]]
+) -> list[GoneSegment]:
+    """Of ``(writer, sequence, durable sequence, sealed_at_ms)`` of objects."""
     there: dict[str, set[int]] = {}
     proofs: dict[str, dict[int, int]] = {}  # durable sequence → when the first object that says so was made
-    accepted: set[tuple[str, int]] = set()
     for writer, sequence in present:
         there.setdefault(writer, set()).add(sequence)
-    for index in indexes:
-        there.setdefault(index.writer, set()).add(index.sequence)
-        if index.durable_sequence:
-            known = proofs.setdefault(index.writer, {})
-            sealed_at_ms = known.get(index.durable_sequence, index.sealed_at_ms)
-            known[index.durable_sequence] = min(sealed_at_ms, index.sealed_at_ms)
-        accepted |= {(entry.writer, entry.sequence) for entry in index.gone}
+    for writer, sequence, durable_sequence, sealed_at_ms in seen:
+        there.setdefault(writer, set()).add(sequence)
+        if durable_sequence:
+            known = proofs.setdefault(writer, {})
+            known[durable_sequence] = min(known.get(durable_sequence, sealed_at_ms), sealed_at_ms)
     found: list[GoneSegment] = []
     for writer in sorted(proofs):
         missing = set(range(1, max(proofs[writer]) + 1)) - there[writer]

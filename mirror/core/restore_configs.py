@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.restore_mark import MARK_NAMES, RestoreMark
-from mirror.core.segment.index import RunEntry
+from mirror.core.run_pieces import RunPieces
 
 __all__ = ["LONGEST_MS", "HeldConfig", "final_configs", "load_configs", "without_new_names"]
 
@@ -68,8 +68,8 @@ def without_new_names(configs: Mapping[str, str]) -> dict[str, str]:
 
 def _largest_batch_bytes(coverage: PartitionCoverage) -> int:
     """No batch of the partition is larger, with room for one that must be packed again."""
-    sizes = (max(piece.run.fetched_bytes, piece.run.raw_bytes) for piece in coverage.runs)
-    largest = max(sizes, default=0)
+    pieces = RunPieces.of(coverage.runs)
+    largest = max(int(pieces.column(name).max(initial=0)) for name in ("fetched_bytes", "raw_bytes"))
     return largest + largest // 4 + 1024
 
 
@@ -115,7 +115,9 @@ def _holds(
     held: list[HeldConfig] = []
     retention_ms = int(final.get("retention.ms", default_configs.get("retention.ms", str(_RETENTION_MS))))
     has_append_times = final.get("message.timestamp.type") == "LogAppendTime"
-    times = (_oldest_ms(piece.run, has_append_times) for coverage in coverages for piece in coverage.runs)
+    # As far as the entries tell: a broker may put a run's oldest batch into a log segment of its own.
+    names = ("max_timestamp_ms",) if has_append_times else ("min_base_timestamp_ms", "max_timestamp_ms")
+    times = (RunPieces.of(coverage.runs).oldest_ms(*names) for coverage in coverages)
     oldest_ms = min((time_ms for time_ms in times if time_ms is not None), default=None)
     if retention_ms >= 0 and oldest_ms is not None and oldest_ms < now_ms - retention_ms:
         held.append(
@@ -136,13 +138,6 @@ def _holds(
             )
         )
     return tuple(held)
-
-
-def _oldest_ms(run: RunEntry, has_append_times: bool) -> int | None:
-    """The time of the oldest batch of a run, as far as its entry tells: a broker may put it into a log segment of its own."""
-    if has_append_times or run.min_base_timestamp_ms is None or run.max_timestamp_ms is None:
-        return run.max_timestamp_ms
-    return min(run.min_base_timestamp_ms, run.max_timestamp_ms)
 
 
 def _days(duration_ms: int) -> str:

@@ -16,9 +16,9 @@ from mirror.core.restore_plan import (
     TargetTopic,
     TopicPlan,
     TopicState,
-    is_exact,
 )
 from mirror.core.restore_selection import RestoreSelection, refuse_colliding
+from mirror.core.run_pieces import RunPieces, are_exact
 from mirror.core.segment.index import TopicObject
 from mirror.errors import RefusedError, UsageError
 
@@ -214,23 +214,17 @@ def _plan_partition(
         return PartitionPlan(partition=partition, coverage=None, records=0, is_exact=True, stored_bytes=0)
     bounds = selection.point.bounds
     coverage = _without_older_runs(clip(coverage, cut.start_offset, cut.next_offset), bounds)
-    exact = bounds == ALL_TIMES
-    reached = -1
-    records = 0
-    for piece in coverage.runs:
-        exact = exact and is_exact(piece, is_first=piece.start_offset != reached)
-        reached = piece.next_offset
-        records += piece.run.record_count
+    pieces = RunPieces.of(coverage.runs)
     lead_offset = leading_loss(coverage)
     if bounds.since_ms is not None and coverage.runs:
-        lead_offset = coverage.runs[0].start_offset
+        lead_offset = int(pieces.start_offsets[0])
     holes = hole_offsets(coverage)
     keeps_offsets = selection.offsets is OffsetMode.EXACT
     return PartitionPlan(
         partition=partition,
         coverage=coverage,
-        records=records,
-        is_exact=exact,
+        records=pieces.total("record_count"),
+        is_exact=bounds == ALL_TIMES and are_exact(pieces),
         stored_bytes=coverage.stored_bytes,
         cut=cut,
         lead_offset=lead_offset if keeps_offsets else 0,
@@ -244,7 +238,7 @@ def _holes_s(coverage: PartitionCoverage, offsets: int, takes_markers: bool) -> 
     """How long filling holes of so many offsets may take: markers count by offset, aborted transactions by hole."""
     if takes_markers:
         return offsets / _HOLE_OFFSETS_PER_S
-    most_holes = min(offsets, sum(piece.run.record_count for piece in coverage.runs) + 1)
+    most_holes = min(offsets, RunPieces.of(coverage.runs).total("record_count") + 1)
     return most_holes / _ABORTED_HOLES_PER_S
 
 
@@ -252,12 +246,9 @@ def _without_older_runs(coverage: PartitionCoverage, bounds: TimeBounds) -> Part
     """Without the runs that hold nothing of these times."""
     if bounds.since_ms is None:
         return coverage
-    kept = [
-        piece
-        for piece in coverage.runs
-        if piece.run.max_timestamp_ms is not None and not bounds.keeps_none(piece.run.max_timestamp_ms)
-    ]
-    return replace(coverage, runs=kept)
+    pieces = RunPieces.of(coverage.runs)
+    # Where a run has no records its time is the least there is.
+    return replace(coverage, runs=pieces.chosen(pieces.column("max_timestamp_ms") >= bounds.since_ms))
 
 
 def _state_of(

@@ -10,6 +10,7 @@ from mirror.core.moments import utc_second
 from mirror.core.positions import PartitionId
 from mirror.core.recovery_point import LATEST, OffsetMode, PointKind, RecoveryPoint
 from mirror.core.restore_scope import RestoreScope, StateChoice
+from mirror.core.run_pieces import RunPieces
 from mirror.core.segment.index import TopicObject
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import NoMatchError, RefusedError, UsageError
@@ -214,10 +215,9 @@ def _several(
         for topic_id in sorted(stored[name]):
             mine = [coverage for pid, coverage in coverages.items() if pid.topic_id == topic_id]
             captured = next((topic for topic in topics if topic.topic_id == topic_id), None)
-            records = sum(piece.run.record_count for coverage in mine for piece in coverage.runs)
-            newest_ms = max(
-                (piece.run.max_timestamp_ms or 0 for coverage in mine for piece in coverage.runs), default=0
-            )
+            pieces = [RunPieces.of(coverage.runs) for coverage in mine]
+            records = sum(runs.total("record_count") for runs in pieces)
+            newest_ms = max((runs.newest_ms() or 0 for runs in pieces), default=0)
             partitions = captured.partition_count if captured else len(mine)
             deleted = ", deleted" if captured and captured.deleted else ""
             lines.append(

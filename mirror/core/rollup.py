@@ -1,16 +1,19 @@
 """Roll-ups: the indexes of many segment objects in one, so that nothing ever reads all footers one by one.
 
 A roll-up is a cache: it names the objects it holds, several may exist for one span, and readers take their union. It leaves out what is
-only needed to open a run (blocks) and the watermark samples; both are in the object's own footer.
+only needed to open a run (blocks) and the watermark samples; both are in the object's own footer. Most objects stand in it as columns.
 """
 
 import msgspec
 
+from mirror.core.keys import parse_segment_key
+from mirror.core.rollup_columns import COLUMNS_FEATURE, RollupColumns, decode_columns, encode_columns, indexes_of
+from mirror.core.run_table import RunTable, TableBuilder
 from mirror.core.segment.index import FORMAT_VERSION, Count, SegmentIndex, Timestamp, decode_json, require_features
 from mirror.core.segment.layout import HEADER_BYTES, check_header, decode_payload, decode_trailer, encode_rollup_frame
 from mirror.errors import DamageError
 
-__all__ = ["RolledObject", "Rollup", "decode_rollup", "encode_rollup", "narrow", "shorten"]
+__all__ = ["RolledObject", "Rollup", "decode_rollup", "decode_rollup_table", "encode_rollup", "narrow", "shorten"]
 
 
 class RolledObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +25,10 @@ class RolledObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rollup(msgspec.Struct, frozen=True, kw_only=True):
-    """All level-0 objects whose names say that they were sealed in ``[start_ms, start_ms + length_ms)``."""
+    """All level-0 objects whose names say that they were sealed in ``[start_ms, start_ms + length_ms)``.
+
+    As it is stored, ``objects`` are only those that the columns do not hold.
+    """
 
     format_version: Count = FORMAT_VERSION
     repository_id: str
@@ -30,6 +36,7 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True):
     length_ms: Count
     created_at_ms: Timestamp
     objects: list[RolledObject]
+    columns: RollupColumns | None = None
     required_features: list[str] = []
 
 
@@ -53,22 +60,54 @@ def narrow(entry: RolledObject, topic: str) -> RolledObject:
 
 
 def encode_rollup(rollup: Rollup) -> bytes:
-    """The roll-up as an object."""
-    return encode_rollup_frame(msgspec.json.encode(rollup))
+    """The roll-up as an object; all that fits columns is put into columns."""
+    body, columns, others = encode_columns(rollup.objects, rollup.repository_id)
+    features = [*rollup.required_features, *([COLUMNS_FEATURE] if columns else [])]
+    stored = msgspec.structs.replace(rollup, objects=others, columns=columns, required_features=features)
+    return encode_rollup_frame(msgspec.json.encode(stored), body)
 
 
 def decode_rollup(data: bytes, where: str) -> Rollup:
-    """The inverse of :func:`encode_rollup`.
+    """The inverse of :func:`encode_rollup`: all objects as values, in the order of their keys.
 
     Raises:
         DamageError: the object is not a sound roll-up; it can be deleted and is made again.
         UnsupportedFormatError: a newer version.
     """
+    stored, table = _decode(data, where)
+    if table is None or stored.columns is None:
+        return stored
+    found = indexes_of(table, stored.columns, stored.repository_id)
+    objects = [*stored.objects, *(RolledObject(key=key, size_bytes=size, index=index) for key, size, index in found)]
+    features = [name for name in stored.required_features if name != COLUMNS_FEATURE]
+    objects.sort(key=lambda entry: entry.key)
+    return msgspec.structs.replace(stored, objects=objects, columns=None, required_features=features)
+
+
+def decode_rollup_table(data: bytes, where: str) -> tuple[Rollup, RunTable]:
+    """The same as a table; the roll-up as it is stored.
+
+    Raises:
+        DamageError, UnsupportedFormatError: as :func:`decode_rollup`.
+    """
+    stored, table = _decode(data, where)
+    builder = TableBuilder()
+    if table is not None:
+        builder.add_table(table)
+    for entry in stored.objects:
+        builder.add(parse_segment_key(entry.key), entry.size_bytes, entry.index)
+    return stored, builder.build()
+
+
+def _decode(data: bytes, where: str) -> tuple[Rollup, RunTable | None]:
     check_header(data, where)
     trailer = decode_trailer(data, len(data), where)
-    if trailer.index_position != HEADER_BYTES:
-        raise DamageError(f"{where}: is not a roll-up: something stands before its JSON")
     rollup = decode_json(Rollup, decode_payload(data, trailer, where), where)
     for entry in rollup.objects:
         require_features(entry.index.format_version, entry.index.required_features, entry.key)
-    return rollup
+    columns = rollup.columns
+    if trailer.index_position != HEADER_BYTES + (columns.stored_bytes if columns else 0):
+        raise DamageError(f"{where}: is not a roll-up: something else stands before its JSON")
+    if columns is None:
+        return rollup, None
+    return rollup, decode_columns(data[HEADER_BYTES : trailer.index_position], columns, where)

@@ -4,16 +4,17 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 
-from mirror.core.gone_segments import GoneSegment, gone_segments
+from mirror.core.gone_segments import GoneSegment, gone_in_table, gone_segments
 from mirror.core.keys import SegmentKey, format_segment_key, parse_segment_key
 from mirror.core.moments import utc_second
 from mirror.core.rollup import RolledObject
+from mirror.core.run_table import RunTable
 from mirror.core.segment.index import FORMAT_VERSION, GoneEntry, SegmentIndex
 from mirror.core.segment.layout import encode_object
 from mirror.errors import DamageError
 from mirror.storage.repository import Repository
 
-__all__ = ["accept_gone", "describe_gone", "find_gone"]
+__all__ = ["accept_gone", "describe_gone", "find_gone", "find_gone_in_table"]
 
 
 def find_gone(repository: Repository, objects: Iterable[RolledObject]) -> list[GoneSegment]:
@@ -27,6 +28,15 @@ def find_gone(repository: Repository, objects: Iterable[RolledObject]) -> list[G
         return []
     # A listing takes time, and puts end in any order: what came meanwhile is in a new one. So is what cannot be read.
     return gone_segments(indexes, _listed(repository))
+
+
+def find_gone_in_table(repository: Repository, table: RunTable) -> list[GoneSegment]:
+    """The same by a table.
+
+    Raises:
+        AccessError, UnreachableError, StoreError: the store, which is listed once more where something is missing.
+    """
+    return gone_in_table(table, _listed(repository)) if gone_in_table(table) else []
 
 
 def _listed(repository: Repository) -> list[tuple[str, int]]:

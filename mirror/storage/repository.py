@@ -1,7 +1,7 @@
 """A repository: typed objects over the keys of a store."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -143,13 +143,13 @@ class Repository:
             rolled, is_whole = self._rolled_up(day, on_damage)
             missing: list[ObjectInfo] = []
             if list_all or not is_whole:
-                missing, gone = self._compare_with_listing(day, rolled, on_damage)
+                missing, gone = self.compare_with_listing(day, rolled, on_damage)
                 for key in gone:
                     del rolled[key]
             found.update({key: narrow(one, only_topic) for key, one in rolled.items()} if only_topic else rolled)
             if on_progress:
                 on_progress(len(found))
-            for entry in self._read_indexes(missing, on_damage):
+            for entry in self.read_indexes(missing, on_damage):
                 found[entry.key] = narrow(entry, only_topic) if only_topic else entry
                 if on_progress:
                     on_progress(len(found))
@@ -184,18 +184,30 @@ class Repository:
 
     def _read_rollup(self, key: str, span: RollupKey) -> Rollup:
         rollup = decode_rollup(self.store.get(key), key)
+        self.require_rollup(rollup, key, span)
+        return rollup
+
+    def require_rollup(self, rollup: Rollup, key: str, span: RollupKey) -> None:
+        """Refuse a roll-up that is of another repository or of another span than its name says.
+
+        Raises:
+            DamageError: it is.
+        """
         if rollup.repository_id != self.identity.repository_id:
             raise DamageError(
                 f"{key}: belongs to repository {rollup.repository_id}, this is {self.identity.repository_id}"
             )
         if (rollup.start_ms, rollup.length_ms) != (span.start_ms, span.length_ms):
             raise DamageError(f"{key}: is the roll-up of another span: objects were swapped")
-        return rollup
 
-    def _compare_with_listing(
-        self, day: str, rolled: Mapping[str, RolledObject], on_damage: Callable[[str, Exception], None] | None
+    def compare_with_listing(
+        self, day: str, rolled: Collection[str], on_damage: Callable[[str, Exception], None] | None
     ) -> tuple[list[ObjectInfo], list[str]]:
-        """The objects of a day that no roll-up names, and those that one names and that are not there any more."""
+        """The objects of a day that no roll-up names, and those that one names (``rolled``) and that are not there any more.
+
+        Raises:
+            DamageError: one is not there any more, or a name is foreign, and ``on_damage`` is None.
+        """
         unrolled: list[ObjectInfo] = []
         gone = set(rolled)
         for info in self.store.list(f"{LEVEL_0_PREFIX}{day}/"):
@@ -210,9 +222,15 @@ class Repository:
             on_damage(key, error)
         return unrolled, sorted(gone)
 
-    def _read_indexes(
+    def read_indexes(
         self, infos: Sequence[ObjectInfo], on_damage: Callable[[str, Exception], None] | None
     ) -> Iterator[RolledObject]:
+        """The indexes of these objects, in their order; without those that cannot be read, which ``on_damage`` is told.
+
+        Raises:
+            DamageError, ObjectNotFoundError: an object cannot be read, and ``on_damage`` is None.
+        """
+
         def read(info: ObjectInfo) -> RolledObject | None:
             try:
                 index, size_bytes = self.read_index(info.key)

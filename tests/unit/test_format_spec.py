@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import xxhash
 
-from mirror.core import cluster_state, events, group_checkpoint, keys, rollup, snapshot
+from mirror.core import cluster_state, events, group_checkpoint, keys, rollup, rollup_columns, run_table, snapshot
 from mirror.core.record_batch import HEADER as BATCH_HEADER
 from mirror.core.record_batch import BatchHeader
 from mirror.core.segment import blocks, index, layout
@@ -34,6 +34,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
         index.RepositoryObject,
         rollup.Rollup,
         rollup.RolledObject,
+        rollup_columns.RollupColumns,
         snapshot.Snapshot,
         snapshot.SnapshotTopic,
         snapshot.SnapshotPartition,
@@ -107,6 +108,12 @@ def test_field_table_lists_exactly_the_fields(name: str) -> None:
 def test_no_field_table_is_of_something_else() -> None:
     """Every table names a type that exists, every type has its table."""
     assert set(_tagged("fields")) == set(STRUCTS)
+
+
+def test_columns_of_rollups_stand_in_this_order() -> None:
+    """The two tables are the columns that are written."""
+    listed = {name: tuple(column for column, _ in _rows(text)) for name, text in _tagged("columns").items()}
+    assert listed == {"objects": run_table.OBJECT_COLUMNS, "runs": run_table.RUN_COLUMNS}
 
 
 @pytest.mark.parametrize("name", sorted(_tagged("example")))

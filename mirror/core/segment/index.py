@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-KNOWN_FEATURES: frozenset[str] = frozenset()  # "encryption" is reserved
+KNOWN_FEATURES: frozenset[str] = frozenset({"columns"})  # of roll-ups; "encryption" is reserved
 
 # What a decoder takes for a number: JSON's have no bound, offsets and times have 64 bits.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -57,9 +57,9 @@ def encode_object(body: Sequence[bytes | memoryview], index: SegmentIndex) -> by
     return b"".join((HEADER, *body, *frame))
 
 
-def encode_rollup_frame(payload: bytes) -> bytes:
-    """The same frame without a body, for other JSON objects that deserve a checksum."""
-    return b"".join((HEADER, *_index_frame(0, payload)))
+def encode_rollup_frame(payload: bytes, body: bytes = b"") -> bytes:
+    """The same frame around other JSON objects that deserve a checksum; that of ``body``, if there is one, must stand in the JSON."""
+    return b"".join((HEADER, body, *_index_frame(len(body), payload)))
 
 
 def _index_frame(body_bytes: int, payload: bytes) -> tuple[bytes, bytes, bytes]:

@@ -14,6 +14,8 @@ from mirror.core.moments import format_moment
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import PointKind, RecoveryPoint
 from mirror.core.restore_selection import RestoreSelection, first_seen_ms
+from mirror.core.run_pieces import RunPieces
+from mirror.core.seal_times import SealTimes
 from mirror.core.segment.index import TopicObject, WatermarkSample
 from mirror.errors import DamageError, NoMatchError, ObjectNotFoundError, RefusedError
 from mirror.storage.repository import Repository
@@ -71,7 +73,7 @@ def find_cuts(
     chosen: Mapping[str, str],
     coverages: Mapping[PartitionId, PartitionCoverage],
     topics: Sequence[TopicObject],
-    sealed_at_ms: Mapping[str, int],
+    sealed_at_ms: SealTimes,
     *,
     now_ms: int,
 ) -> Cuts:
@@ -93,7 +95,7 @@ def find_cuts(
     """
     point = selection.point
     mine = {pid: c for pid, c in coverages.items() if chosen.get(c.topic) == pid.topic_id}
-    newest_ms = max(sealed_at_ms.values(), default=0)
+    newest_ms = sealed_at_ms.newest_ms
     if point.time_ms is not None and point.time_ms > now_ms:
         raise RefusedError(
             f"{format_moment(point.time_ms)} is in the future",
@@ -172,9 +174,8 @@ def _at_offsets(point: RecoveryPoint, chosen: Mapping[str, str], mine: Mapping[P
 
 def _refuse_too_early(point: RecoveryPoint, mine: Mapping[PartitionId, PartitionCoverage]) -> None:
     """``--until`` before the first record would restore nothing."""
-    first = [
-        p.run.min_base_timestamp_ms for c in mine.values() for p in c.runs if p.run.min_base_timestamp_ms is not None
-    ]
+    oldest = (RunPieces.of(c.runs).oldest_ms("min_base_timestamp_ms") for c in mine.values())
+    first = [oldest_ms for oldest_ms in oldest if oldest_ms is not None]
     if point.time_ms is not None and first and point.time_ms < min(first):
         raise RefusedError(
             f"no record of the selected topics is as old as {format_moment(point.time_ms)}",
@@ -188,14 +189,11 @@ def _at_moment(
     chosen: Mapping[str, str],
     mine: Mapping[PartitionId, PartitionCoverage],
     topics: Sequence[TopicObject],
-    sealed_at_ms: Mapping[str, int],
+    sealed_at_ms: SealTimes,
 ) -> Cuts:
     at_ms = point.time_ms or 0
     samples = _Samples(repository)
-    looked_at_ms: dict[str, int] = {}
-    for key, sealed_ms in sealed_at_ms.items():
-        writer = _writer_of(key)
-        looked_at_ms[writer] = max(looked_at_ms.get(writer, 0), sealed_ms)
+    looked_at_ms = sealed_at_ms.newest_by_writer()
 
     def cut(coverage: PartitionCoverage) -> PartitionCut | None:
         seen = observe(coverage.runs, sealed_at_ms, at_ms, samples.of)

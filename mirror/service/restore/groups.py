@@ -16,6 +16,7 @@ from mirror.core.recovery_point import OffsetMode, PointKind
 from mirror.core.restore_groups import plan_groups
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicState
 from mirror.core.restore_selection import RestoreSelection
+from mirror.core.seal_times import SealTimes
 from mirror.errors import MirrorError, NoMatchError, RefusedError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient
@@ -52,7 +53,7 @@ def add_groups(
     selection: RestoreSelection,
     plan: RestorePlan,
     coverages: Mapping[PartitionId, PartitionCoverage],
-    sealed_at_ms: Mapping[str, int],
+    sealed_at_ms: SealTimes,
     *,
     snapshot_groups: Mapping[str, Mapping[TopicPartition, CommittedOffset]] | None,
     now_ms: int,

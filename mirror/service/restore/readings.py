@@ -13,6 +13,7 @@ from mirror.core.readings import Counted, PartitionReadings, Piece, Share, count
 from mirror.core.recovery_point import PointKind, TimeBounds
 from mirror.core.restore_plan import RestorePlan
 from mirror.core.restore_selection import RestoreSelection
+from mirror.core.seal_times import SealTimes
 from mirror.core.segment.index import TopicObject
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import DamageError, RefusedError
@@ -59,7 +60,7 @@ def find_readings(
     repository: Repository,
     plan: RestorePlan,
     coverages: Mapping[PartitionId, PartitionCoverage],
-    sealed_at_ms: Mapping[str, int],
+    sealed_at_ms: SealTimes,
     *,
     now_ms: int,
     most_runs: int = _MOST_RUNS,
@@ -100,7 +101,7 @@ def _at_ranges(
     repository: Repository,
     plan: RestorePlan,
     coverages: Mapping[PartitionId, PartitionCoverage],
-    sealed_at_ms: Mapping[str, int],
+    sealed_at_ms: SealTimes,
     now_ms: int,
 ) -> dict[PartitionId, tuple[int, int]]:
     """What ``--at`` takes of each partition."""

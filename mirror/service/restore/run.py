@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mirror.core.coverage import PartitionCoverage, build_coverage
+from mirror.core.coverage import PartitionCoverage
 from mirror.core.keys import ROLLUP_PREFIX, SnapshotKey
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
@@ -12,15 +12,17 @@ from mirror.core.restore_plan import RestorePlan, TargetCluster, TopicState
 from mirror.core.restore_planning import plan_restore
 from mirror.core.restore_rights import MissingRight, needs_of
 from mirror.core.restore_selection import RestoreSelection, choose_incarnations
+from mirror.core.seal_times import SealTimes
 from mirror.core.segment.index import TopicObject
 from mirror.core.snapshot import shown_name
+from mirror.core.table_coverage import cover_table
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import DamageError, NoMatchError, PartialError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.connection import ClusterConnection
 from mirror.kafka.marker_filler import may_write_markers
-from mirror.service.gone import describe_gone, find_gone
+from mirror.service.gone import describe_gone, find_gone_in_table
 from mirror.service.restore.boundaries import Boundary, find_boundaries
 from mirror.service.restore.cutting import find_cuts, only_partitions
 from mirror.service.restore.execute import RestoreObserver, RestoreResult, execute
@@ -36,6 +38,7 @@ from mirror.service.restore.target import examine_target
 from mirror.service.restore.writers import choose_writers
 from mirror.service.snapshots import SnapshotPoint, snapshot_point
 from mirror.storage.repository import Repository
+from mirror.storage.table_loading import load_table
 
 __all__ = ["Inventory", "RestoreSession", "read_inventory"]
 
@@ -44,13 +47,14 @@ __all__ = ["Inventory", "RestoreSession", "read_inventory"]
 class Inventory:
     """What a repository holds, as a restore needs it; ``unreadable`` says of each object that cannot be read what is wrong.
 
-    ``sealed_at_ms`` is by object.
+    ``sealed_at_ms`` is by object. ``unlisted_objects``, of finished days, were not looked for one by one.
     """
 
     coverages: dict[PartitionId, PartitionCoverage]
     topics: list[TopicObject]
     unreadable: list[str]
-    sealed_at_ms: dict[str, int]
+    sealed_at_ms: SealTimes
+    unlisted_objects: int = 0
 
     def require_readable(self, *, allow_missing: bool) -> None:
         """What an unreadable object held is not known, not even whether it was the newest of a partition: a person decides.
@@ -82,11 +86,10 @@ def read_inventory(repository: Repository, *, on_progress: Callable[[int], None]
         if not key.startswith(ROLLUP_PREFIX):  # a cache: the footers were read instead
             unreadable.append(str(error) if key in str(error) else f"{key}: {error}")
 
-    objects = repository.load_indexes(on_progress=on_progress, on_damage=note, list_all=True)
-    coverages = build_coverage((entry.key, entry.index) for entry in objects)
-    unreadable += [describe_gone(gone) for gone in find_gone(repository, objects)]
-    sealed_at_ms = {entry.key: entry.index.sealed_at_ms for entry in objects}
-    return Inventory(coverages, repository.list_topics(on_damage=note), unreadable, sealed_at_ms)
+    loaded = load_table(repository, on_progress=on_progress, on_damage=note)
+    unreadable += [describe_gone(gone) for gone in find_gone_in_table(repository, loaded.table)]
+    topics = repository.list_topics(on_damage=note)
+    return Inventory(cover_table(loaded.table), topics, unreadable, SealTimes(loaded.table), loaded.unlisted_objects)
 
 
 class RestoreSession:

@@ -1,0 +1,110 @@
+"""The coverage of every partition of a table of runs: what :func:`mirror.core.coverage.build_coverage` says, without a value for each.
+
+Pieces that overlap nothing are taken by their rows. Only where copies overlap are runs made values, and chosen as there; partitions with
+forks are covered there whole.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from mirror.core.coverage import PartitionCoverage, choose_pieces, cover_partition, coverage_of
+from mirror.core.positions import PartitionId
+from mirror.core.run_pieces import RunPieces
+from mirror.core.run_table import Int64s, RunTable
+from mirror.core.segment.index import ForkEntry, GapEntry, RunEntry, StartEntry
+
+__all__ = ["cover_table"]
+
+
+def cover_table(table: RunTable) -> dict[PartitionId, PartitionCoverage]:
+    """The coverage of every partition incarnation."""
+    starts: dict[tuple[str, int], list[StartEntry]] = defaultdict(list)
+    gaps: dict[tuple[str, int], list[GapEntry]] = defaultdict(list)
+    forks: dict[tuple[str, int], list[ForkEntry]] = defaultdict(list)
+    names: dict[PartitionId, str] = {}
+    for entry in table.starts:
+        starts[entry.topic_id, entry.partition].append(entry)
+    for gap in table.gaps:
+        gaps[gap.topic_id, gap.partition].append(gap)
+    for fork in table.forks:
+        forks[fork.topic_id, fork.partition].append(fork)
+    others: list[StartEntry | GapEntry | ForkEntry] = [*table.starts, *table.gaps, *table.forks]
+    for one in others:
+        names.setdefault(PartitionId(one.topic_id, one.partition), one.topic)
+    rows_of = _rows_by_partition(table)
+    for topic, topic_id, partition in table.partitions:
+        if PartitionId(topic_id, partition) in rows_of:
+            names[PartitionId(topic_id, partition)] = topic
+    nothing = np.zeros(0, dtype=np.int64)
+    return {
+        pid: _cover(table, rows_of.get(pid, nothing), pid, name, starts[pid], gaps[pid], forks[pid])
+        for pid, name in names.items()
+    }
+
+
+def _rows_by_partition(table: RunTable) -> dict[PartitionId, Int64s]:
+    """The rows of each partition's runs, by their first offset."""
+    if not table.run_count:
+        return {}
+    order = np.lexsort((table.runs["start_offset"], table.runs["partition"]))
+    ordered = table.runs["partition"][order]
+    bounds = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(order)]
+    return {table.partition_id(int(ordered[first])): order[first:following] for first, following in pairwise(bounds)}
+
+
+def _cover(
+    table: RunTable,
+    rows: Int64s,
+    pid: PartitionId,
+    topic: str,
+    starts: Sequence[StartEntry],
+    gaps: Sequence[GapEntry],
+    forks: Sequence[ForkEntry],
+) -> PartitionCoverage:
+    if forks:
+        return cover_partition(pid, topic, [_stored(table, row) for row in sorted(rows.tolist())], starts, gaps, forks)
+    first, following = table.runs["start_offset"][rows], table.runs["next_offset"][rows]
+    overlap = 0
+    if len(rows) and (first[1:] < following[:-1]).any():
+        rows, first, following, overlap = _without_overlap(table, rows, first, following)
+    return coverage_of(pid, topic, RunPieces(table, rows, first, following), starts, gaps, [], overlap)
+
+
+def _without_overlap(
+    table: RunTable, rows: Int64s, first: Int64s, following: Int64s
+) -> tuple[Int64s, Int64s, Int64s, int]:
+    """Each offset once: groups of runs that overlap each other are made values and chosen from."""
+    reached = np.maximum.accumulate(following)
+    begins = np.concatenate([np.array([True]), first[1:] >= reached[:-1]])
+    bounds = [*np.flatnonzero(begins).tolist(), len(rows)]
+    alone = np.zeros(len(rows), dtype=bool)
+    chosen: list[tuple[int, int, int]] = []
+    overlap = 0
+    for start, end in pairwise(bounds):
+        if end - start == 1:
+            alone[start] = True
+            continue
+        group = sorted(rows[start:end].tolist())
+        row_of = {id(table.entry(row)): row for row in group}
+        pieces, stored_again = choose_pieces([_stored(table, row) for row in group])
+        chosen += [(row_of[id(piece.run)], piece.start_offset, piece.next_offset) for piece in pieces]
+        overlap += stored_again
+    more = np.array(chosen, dtype=np.int64).reshape(len(chosen), 3)
+    rows = np.concatenate([rows[alone], more[:, 0]])
+    first = np.concatenate([first[alone], more[:, 1]])
+    following = np.concatenate([following[alone], more[:, 2]])
+    order = np.argsort(first)
+    return rows[order], first[order], following[order], overlap
+
+
+def _stored(table: RunTable, row: int) -> tuple[str, int, int, RunEntry]:
+    at = int(table.runs["object"][row])
+    return (
+        table.object_key(at),
+        int(table.objects["level"][at]),
+        int(table.objects["sealed_at_ms"][at]),
+        table.entry(row),
+    )
