@@ -87,7 +87,8 @@ def _interrupted(args: list[str], cli: CliContext, error: BaseException) -> int:
     by_signal = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
     if by_signal:
         again = f"`{shlex.join(['mirror', *cli.same_again(args)])}`"
-        hint = f"the same command resumes it: {again}" if cli.command == "restore" else None
+        other = f", or `{cli.goes_on}`" if cli.goes_on else ""
+        hint = f"the same command resumes it: {again}{other}" if cli.command == "restore" else None
         return _report(cli, "InterruptedByUserError", "interrupted", hint, _EXIT_INTERRUPTED)
     return _report(cli, "RefusedError", "not confirmed; nothing was changed", None, _EXIT_REFUSED)
 

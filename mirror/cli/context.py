@@ -18,7 +18,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(slots=True, kw_only=True)
 class CliContext:
-    """The global options; commands take it by ``@pass_cli``. ``frozen`` has relative times as typed → written out."""
+    """The global options; commands take it by ``@pass_cli``. ``frozen`` has relative times as typed → written out;
+    ``goes_on`` is another command that resumes what this one does, once there is one."""
 
     config_path: Path | None = None
     as_json: bool = False
@@ -27,6 +28,7 @@ class CliContext:
     command: str | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     frozen: dict[str, str] = field(default_factory=dict)
+    goes_on: str = ""
     _config: "Config | None" = field(default=None, repr=False)
 
     def same_again(self, args: Iterable[str]) -> list[str]:

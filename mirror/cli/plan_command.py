@@ -41,6 +41,7 @@ _EDGES = 100  # partitions whose first and last records are looked up
     metavar="FILE",
     help="Write the plan, frozen, for `mirror restore --plan FILE`.",
 )
+@click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the plan and in the record of the restore.")
 @json_option
 @pass_cli
 def command(
@@ -49,11 +50,12 @@ def command(
     repository: str | None,
     selection: Callable[[], RestoreSelection],
     output: Path | None,
+    reason: str,
 ) -> int:
     """Show what a restore would do, and the command that does it. Changes nothing."""
     chosen = selection()
     opened = open_session(cli, repository or "", target)
-    return asyncio.run(_plan(cli, opened, repository, target, chosen, output))
+    return asyncio.run(_plan(cli, opened, repository, target, chosen, output, reason))
 
 
 async def _plan(
@@ -63,6 +65,7 @@ async def _plan(
     target: str,
     selection: RestoreSelection,
     output: Path | None,
+    reason: str,
 ) -> int:
     source, inventory, opening = opened
     async with opening as session:
@@ -73,11 +76,14 @@ async def _plan(
             coverages, sealed = inventory.coverages, inventory.sealed_at_ms
             readings = await asyncio.to_thread(find_readings, source, plan, coverages, sealed, now_ms=now_ms)
             missing = await session.missing_rights(plan)
+    repository_id = source.identity.repository_id
+    frozen = freeze(selection, plan, repository_id, reason=reason, as_asked=output is None)
     if output is not None:
-        _write(output, freeze(selection, plan, source.identity.repository_id))
+        _write(output, frozen)
     if cli.as_json:
         emit_json(
             {
+                "restore_id": frozen.restore_id,
                 "plan": plan_json(plan),
                 "boundaries": boundaries_json(edges),
                 "readings": readings_json(plan.point, readings),
@@ -96,6 +102,7 @@ async def _plan(
         print_line(f"MISSING RIGHT on {target}: {text_of(right)}", color="red")
     if missing:
         print_line(f"next: `mirror check --target {target}` prints the commands that grant them", color="red")
+    print_line(f"this restore is {frozen.restore_id}")
     print_line("nothing was changed. To do it:")
     print_line(f"  {_command(cli, repository, output)}", bold=True)
     return _exit_code(missing)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,22 @@ import click
 import msgspec
 
 from mirror.cli.context import CliContext, json_option, pass_cli
-from mirror.cli.output import emit_json, human_count, human_duration, print_line, print_table
+from mirror.cli.output import emit_json, human_count, print_line
 from mirror.cli.progress import waiting
+from mirror.cli.proof_view import print_report, proof_report
 from mirror.cli.restore_command import chosen_restore, open_session
 from mirror.cli.restore_options import selection_options
-from mirror.cli.restore_state_view import state_plan_json
-from mirror.core.moments import format_moment
-from mirror.core.restore_plan import RestorePlan
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import UsageError
-from mirror.service.restore.plan_file import PlanFile
-from mirror.service.restore.proof import RestoreProof
+from mirror.service.restore.journal import keep_proof
+from mirror.service.restore.plan_file import PlanFile, freeze
+from mirror.service.restore.records import list_restores
 from mirror.service.restore.run import Inventory, RestoreSession
 from mirror.storage.repository import Repository
 
-__all__ = ["command"]
+__all__ = ["DIFFERENCE_CODE", "command", "run_proof"]
 
-_DIFFERENCE_CODE = 5
-_SHOWN = 50
+DIFFERENCE_CODE = 5
 
 
 @click.command(name="prove")
@@ -62,10 +60,10 @@ def command(
     """
     target, chosen, planned = chosen_restore(target, selection, plan_path)
     opened = open_session(cli, repository or "", target)
-    return asyncio.run(_prove(cli, opened, target, chosen, planned, output))
+    return asyncio.run(run_proof(cli, opened, target, chosen, planned, output))
 
 
-async def _prove(
+async def run_proof(
     cli: CliContext,
     opened: tuple[Repository, Inventory, RestoreSession],
     target: str,
@@ -73,6 +71,11 @@ async def _prove(
     planned: PlanFile | None,
     output: Path | None,
 ) -> int:
+    """Compare, print, and keep the report in the record of the restore, where there is one.
+
+    Raises:
+        MirrorError: as planning; the repository or the target cannot be read.
+    """
     source, inventory, opening = opened
     began_s = time.monotonic()
 
@@ -83,80 +86,25 @@ async def _prove(
     async with opening as session:
         with waiting(f"the cluster {target}", quiet=cli.as_json):
             plan, proof = await session.prove(selection, now_ms=time.time_ns() // 1_000_000, on_progress=show)
+    repository_id = source.identity.repository_id
     if planned is not None:
-        planned.require_same(plan, source.identity.repository_id)
+        planned.require_same(plan, repository_id)
+    asked = planned or freeze(selection, plan, repository_id, as_asked=True)
     lacking = [*proof.lacking, *(f"NOT READABLE: {line}" for line in inventory.unreadable)]
-    report = _report(plan, proof, lacking, source.identity.repository_id)
+    report = proof_report(plan, proof, lacking, repository_id, asked.restore_id, time.monotonic() - began_s)
     if output is not None:
         _write(output, report)
+    is_recorded = asked.restore_id in list_restores(source)
+    why_not = keep_proof(source, asked.restore_id, report) if is_recorded else ""
     if cli.as_json:
         emit_json(report)
     else:
-        _print(plan, proof, lacking, time.monotonic() - began_s)
-    return _DIFFERENCE_CODE if proof.differences or lacking else 0
-
-
-def _print(plan: RestorePlan, proof: RestoreProof, lacking: Sequence[str], elapsed_s: float) -> None:
-    print_table(
-        ("topic", "as", "records equal", "differences"),
-        [(t.topic, t.target_topic, human_count(t.records), len(t.found)) for t in proof.topics],
-        right=("records equal", "differences"),
-    )
-    records = sum(topic.records for topic in proof.topics)
-    if proof.differences:
-        for text in proof.differences[:_SHOWN]:
-            print_line(text, color="red")
-        if len(proof.differences) > _SHOWN:
-            print_line(f"… and {len(proof.differences) - _SHOWN} more (--json has all)")
-        print_line(f"DIFFERENT: {len(proof.differences)} differences from {plan.point.option}", bold=True, color="red")
-        return
-    if lacking:
-        for text in lacking[:_SHOWN]:
-            print_line(text, color="red")
-        print_line(
-            f"INCOMPLETE: all that the repository has is there, {human_count(records)} records, but it lacks a part of {plan.point.option}",
-            bold=True,
-            color="red",
-        )
-        return
-    print_line(
-        f"PROVED: {plan.target_alias} (cluster {plan.target_cluster_id}) holds {plan.point.option}: {human_count(records)} records, "
-        f"{proof.groups} consumer groups, no difference, in {human_duration(elapsed_s * 1000)}",
-        bold=True,
-        color="green",
-    )
-
-
-def _report(plan: RestorePlan, proof: RestoreProof, lacking: Sequence[str], repository_id: str) -> dict[str, Any]:
-    return {
-        "proved": not proof.differences and not lacking,
-        "at": format_moment(time.time_ns() // 1_000_000),
-        "repository_id": repository_id,
-        "target": plan.target_alias,
-        "target_cluster_id": plan.target_cluster_id,
-        "recovery_point": plan.point.option,
-        "offsets": plan.offsets.name.lower(),
-        "groups": proof.groups,
-        "state": state_plan_json(plan),
-        "differences": proof.differences,
-        "lacking": list(lacking),
-        "topics": [
-            {
-                "topic": topic.topic,
-                "target_topic": topic.target_topic,
-                "partitions": [
-                    {
-                        "partition": number,
-                        "records": partition.records,
-                        "sha256": partition.digest,
-                        "difference": partition.difference or None,
-                    }
-                    for number, partition in enumerate(topic.partitions)
-                ],
-            }
-            for topic in proof.topics
-        ],
-    }
+        print_report(report)
+        if why_not:
+            print_line(f"the report is not kept in the repository: {why_not}", color="yellow")
+        elif is_recorded:
+            print_line(f"the report is kept in the record of {asked.restore_id}")
+    return 0 if report["proved"] else DIFFERENCE_CODE
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

@@ -2,35 +2,57 @@
 
 import asyncio
 import re
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
+import msgspec
 
 from mirror.cli.consent import Consent, can_consent, confirm
-from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.context import CliContext, json_option
 from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, print_line
 from mirror.cli.progress import waiting
+from mirror.cli.restore_again import going_on, record_command, tell_record
 from mirror.cli.restore_options import selection_options
 from mirror.cli.restore_progress import RestoreProgress, restore_progress
 from mirror.cli.restore_view import plan_json, print_plan, print_result, result_json
+from mirror.cli.subcommands import VerbGroup, refuse_own_options
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import RefusedError, UsageError
-from mirror.service.restore.plan_file import PlanFile, read_plan_file
+from mirror.service.restore.journal import RestoreJournal
+from mirror.service.restore.plan_file import PlanFile, freeze, read_plan_file
+from mirror.service.restore.recorded import run_recorded
 from mirror.service.restore.run import Inventory, RestoreSession, read_inventory
 from mirror.service.wiring import connection_for
 from mirror.storage.repository import Repository
 
-__all__ = ["chosen_restore", "command", "open_session", "parse_rate"]
+__all__ = [
+    "RunOptions",
+    "chosen_restore",
+    "command",
+    "open_session",
+    "parse_rate",
+    "require_consentable",
+    "run_restore",
+]
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)B?(?:/s)?")
 _UNITS = {"": 1, "k": 1000, "M": 1_000_000, "G": 1_000_000_000}
 
 
-@click.command(name="restore")
+_BELOW = {
+    "list": "mirror.cli.restore_list_command:list_command",
+    "status": "mirror.cli.restore_status_command:status_command",
+    "resume": "mirror.cli.restore_resume_command:resume_command",
+}
+
+
+@click.group(name="restore", cls=VerbGroup, below=_BELOW)
 @click.option("--target", metavar="ALIAS", help="The cluster to load into, an alias of [clusters].")
 @click.option("--repository", metavar="ALIAS", help="Where from.  [default: the worker's]")
 @selection_options
@@ -46,11 +68,12 @@ _UNITS = {"": 1, "k": 1000, "M": 1_000_000, "G": 1_000_000_000}
     "--yes", is_flag=True, help="Do not ask; needs --target-cluster-id where the target is the source cluster."
 )
 @click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @json_option
-@pass_cli
+@click.pass_context
 def command(
-    cli: CliContext,
+    context: click.Context,
     target: str | None,
     repository: str | None,
     selection: Callable[[], RestoreSelection],
@@ -58,24 +81,61 @@ def command(
     limit_rate: str | None,
     yes: bool,
     target_cluster_id: str | None,
+    reason: str,
     dry_run: bool,
-) -> int:
+) -> int | None:
     """Load topics into a cluster as they were: every record at the offset it had, as consumers saw it.
 
     Say which moment: --at, --until, --latest, --snapshot or --to-offsets. `mirror plan` shows what would happen. Nothing is written
     to a topic that holds anything, except to go on with a restore that was interrupted: the same command resumes it. Reads
     the repository and the target; neither the source nor workers are needed.
+
+    Every restore has an id, and a record in the repository: the commands below show it and go on with it.
     """
+    if context.invoked_subcommand is not None:
+        refuse_own_options(context)
+        return None
+    cli = context.ensure_object(CliContext)
     rate = parse_rate(limit_rate) if limit_rate else None
     target, chosen, planned = chosen_restore(target, selection, plan_path)
+    if planned is not None and reason:
+        planned = msgspec.structs.replace(planned, reason=reason)
     consent = Consent(yes=yes, cluster_id=target_cluster_id)
-    if cli.config().cluster(target).role == "source" and not dry_run and not can_consent(consent):
+    require_consentable(cli, target, consent, is_dry=dry_run)
+    opened = open_session(cli, repository or "", target)
+    options = RunOptions(rate=rate, consent=consent, reason=reason, is_dry=dry_run, repository=repository)
+    return asyncio.run(run_restore(cli, opened, target, chosen, planned, options))
+
+
+class RunOptions(NamedTuple):
+    """How a restore is run.
+
+    Attributes:
+        rate: bytes per second at most.
+        consent: as given.
+        reason: why, in the user's words.
+        is_dry: print the plan and stop.
+        repository: its alias, if one was given.
+    """
+
+    rate: int | None
+    consent: Consent
+    reason: str = ""
+    is_dry: bool = False
+    repository: str | None = None
+
+
+def require_consentable(cli: CliContext, target: str, consent: Consent, *, is_dry: bool = False) -> None:
+    """Refuse at once what could not be consented to later.
+
+    Raises:
+        RefusedError: the target is a source cluster, and nobody can be asked.
+    """
+    if cli.config().cluster(target).role == "source" and not is_dry and not can_consent(consent):
         raise RefusedError(
             f"THIS IS THE SOURCE CLUSTER: {target} has the role source",
             hint="if it is meant: --yes --target-cluster-id ID (`mirror plan` shows the id)",
         )
-    opened = open_session(cli, repository or "", target)
-    return asyncio.run(_restore(cli, opened, target, chosen, rate, planned, consent, dry_run=dry_run))
 
 
 def chosen_restore(
@@ -129,44 +189,63 @@ def open_session(cli: CliContext, repository: str, target: str) -> tuple[Reposit
     return source, inventory, RestoreSession(source, inventory, connection_for(cluster), alias=target)
 
 
-async def _restore(
+async def run_restore(
     cli: CliContext,
     opened: tuple[Repository, Inventory, RestoreSession],
     target: str,
     selection: RestoreSelection,
-    rate: int | None,
     planned: PlanFile | None,
-    consent: Consent,
-    *,
-    dry_run: bool,
+    options: RunOptions,
 ) -> int:
+    """Plan, ask, run, with a record; ``planned`` is the plan that must come out, if there is one.
+
+    Raises:
+        MirrorError: as planning, consent and execution; those of an unfinished restore name the command that goes on.
+    """
     source, inventory, opening = opened
     async with opening as session:
         with waiting(f"the cluster {target}", quiet=cli.as_json):
             plan, rests = await session.plan(selection, now_ms=time.time_ns() // 1_000_000)
         if planned is not None:
             planned.require_same(plan, source.identity.repository_id)
+        asked = planned or freeze(selection, plan, source.identity.repository_id, reason=options.reason, as_asked=True)
         if not cli.as_json:
             for line in inventory.unreadable:
                 print_line(f"NOT READABLE, restored without what it held: {line}", color="red")
             print_plan(plan)
-        if dry_run:
+            print_line(f"this restore is {asked.restore_id}")
+        if options.is_dry:
             if cli.as_json:
-                emit_json({"plan": plan_json(plan), "unreadable": inventory.unreadable})
+                emit_json({"restore_id": asked.restore_id, "plan": plan_json(plan), "unreadable": inventory.unreadable})
             else:
                 print_line("nothing was changed (--dry-run)")
             return 0
-        confirm(plan, consent, is_source=plan.target_is_source or cli.config().cluster(target).role == "source")
+        is_source = plan.target_is_source or cli.config().cluster(target).role == "source"
+        confirm(plan, options.consent, is_source=is_source)
+        command_line = cli.same_again(sys.argv[1:])
+        journal = RestoreJournal(source, asked, verb="restore", reason=options.reason, command=command_line)
+        await journal.begin(plan)
+        tell_record(journal, quiet=cli.as_json)
         started_s = time.monotonic()
         shown: AbstractContextManager[RestoreProgress] = restore_progress(plan, quiet=cli.as_json)
-        with shown as observer:
-            result = await session.execute(plan, rests, observer=observer, bytes_per_second=rate)
+        with shown as observer, going_on(cli, journal, options.repository):
+            result = await run_recorded(session, journal, plan, rests, observer=observer, bytes_per_second=options.rate)
         elapsed_s = time.monotonic() - started_s
     if cli.as_json:
-        shown_result = result_json(result, elapsed_s)
-        emit_json({"plan": plan_json(plan), "result": shown_result, "unreadable": inventory.unreadable})
+        emit_json(
+            {
+                "restore_id": asked.restore_id,
+                "record": journal.is_kept,
+                "plan": plan_json(plan),
+                "result": result_json(result, elapsed_s),
+                "unreadable": inventory.unreadable,
+            }
+        )
     else:
         print_result(plan, result, elapsed_s)
+        print_line(
+            f"next: `{record_command(cli, options.repository, 'verify', 'restore', asked.restore_id)}` proves it"
+        )
     return 0
 
 

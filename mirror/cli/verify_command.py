@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 import click
 
-from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.context import CliContext, json_option
 from mirror.cli.opening import open_for
 from mirror.cli.output import emit_json, human_bytes, human_count, print_line, print_table
 from mirror.cli.progress import progress
+from mirror.cli.subcommands import VerbGroup, refuse_own_options
 from mirror.config import Config
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.positions import TopicPartition
@@ -25,19 +26,25 @@ __all__ = ["command"]
 _SHOWN = 200
 
 
-@click.command(name="verify")
+@click.group(name="verify", cls=VerbGroup, below={"restore": "mirror.cli.verify_restore_command:restore_command"})
 @click.option("--topic", "topics", multiple=True, metavar="TOPIC", help="Only this topic; may be repeated.")
 @click.option("--repository", "alias", default="", metavar="ALIAS", help="Another repository than the worker's.")
 @click.option("--quick", is_flag=True, help="Only footers and coverage; no run is read.")
 @click.option("--deep", is_flag=True, help="Also open every body and decode every record.")
 @click.option("--against-source", is_flag=True, help="Also compare with what the brokers still hold.")
 @json_option
-@pass_cli
-def command(cli: CliContext, topics: tuple[str, ...], alias: str, quick: bool, deep: bool, against_source: bool) -> int:
+@click.pass_context
+def command(
+    context: click.Context, topics: tuple[str, ...], alias: str, quick: bool, deep: bool, against_source: bool
+) -> int | None:
     """Check that what is stored is what was written, and that all of it is there. Changes nothing.
 
     Exits 0 when everything is sound, 5 when damage or a difference was found; damaged offsets are named.
     """
+    if context.invoked_subcommand is not None:
+        refuse_own_options(context)
+        return None
+    cli = context.ensure_object(CliContext)
     if quick and deep:
         raise click.UsageError("--quick and --deep exclude each other")
     config = cli.config()

@@ -10,6 +10,7 @@
     snapshots/<taken_at_ms>-<name>.json            without a name: snapshots/<taken_at_ms>.json
     state/<captured_at_ms>.json
     groups/<topic_id>/<newest_record_ms>-<writer>.idx
+    restores/<restore_id>/<written_at_ms>-<kind>.json
 """
 
 import re
@@ -22,24 +23,29 @@ __all__ = [
     "GROUPS_PREFIX",
     "LEVEL_0_PREFIX",
     "REPOSITORY_KEY",
+    "RESTORES_PREFIX",
+    "RESTORE_KINDS",
     "ROLLUP_PREFIX",
     "SLOT_MS",
     "SNAPSHOTS_PREFIX",
     "STATE_PREFIX",
     "TOPICS_PREFIX",
     "GroupCheckpointKey",
+    "RestoreKey",
     "RollupKey",
     "SegmentKey",
     "SnapshotKey",
     "TopicKey",
     "day_of",
     "format_group_checkpoint_key",
+    "format_restore_key",
     "format_rollup_key",
     "format_segment_key",
     "format_snapshot_key",
     "format_state_key",
     "format_topic_key",
     "parse_group_checkpoint_key",
+    "parse_restore_key",
     "parse_rollup_key",
     "parse_segment_key",
     "parse_snapshot_key",
@@ -56,6 +62,8 @@ ROLLUP_PREFIX = "index/l0/"
 SNAPSHOTS_PREFIX = "snapshots/"
 STATE_PREFIX = "state/"
 GROUPS_PREFIX = "groups/"
+RESTORES_PREFIX = "restores/"
+RESTORE_KINDS = ("plan", "start", "end", "groups", "mapping", "proof")
 SLOT_MS = 10 * 60 * 1000
 DAY_MS = 24 * 60 * 60 * 1000
 _MOST_MS = 10**13  # names have 13 digits
@@ -66,6 +74,7 @@ _TOPIC = re.compile(r"topics/([A-Za-z0-9._-]{1,249})/([A-Za-z0-9_-]{22})/(\d{13}
 _SNAPSHOT = re.compile(r"snapshots/(\d{13})(?:-([A-Za-z0-9][A-Za-z0-9._-]{0,63}))?\.json", re.ASCII)
 _STATE = re.compile(r"state/(\d{13})\.json", re.ASCII)
 _GROUPS = re.compile(r"groups/([A-Za-z0-9_-]{22})/(\d{13})-([0-9a-z]{1,32})\.idx", re.ASCII)
+_RESTORE = re.compile(rf"restores/(r-[a-z2-7]{{10}})/(\d{{13}})-({'|'.join(RESTORE_KINDS)})\.json", re.ASCII)
 _ROLLUP = re.compile(r"index/l0/(\d{4}-\d\d-\d\d)/(day|\d{4})-([0-9a-z]{1,32})\.idx", re.ASCII)
 
 
@@ -90,6 +99,14 @@ class SnapshotKey(NamedTuple):
 
     taken_at_ms: int
     name: str
+
+
+class RestoreKey(NamedTuple):
+    """One object of a restore's record; ``kind`` is one of `RESTORE_KINDS`."""
+
+    restore_id: str
+    written_at_ms: int
+    kind: str
 
 
 class RollupKey(NamedTuple):
@@ -267,6 +284,29 @@ def parse_group_checkpoint_key(key: str) -> GroupCheckpointKey:
             f"object {key} is not named as a checkpoint of the group log", hint="remove it: checkpoints are caches"
         )
     return GroupCheckpointKey(match[1], int(match[2]), match[3])
+
+
+def format_restore_key(key: RestoreKey) -> str:
+    """The object key of an object of a restore's record.
+
+    Raises:
+        ValueError: no restore can have that id, or no such kind.
+    """
+    return _checked(_RESTORE, f"{RESTORES_PREFIX}{key.restore_id}/{key.written_at_ms:013d}-{key.kind}.json")
+
+
+def parse_restore_key(key: str) -> RestoreKey:
+    """The inverse of :func:`format_restore_key`.
+
+    Raises:
+        DamageError: not the key of an object of a restore's record.
+    """
+    match = _RESTORE.fullmatch(key)
+    if not match:
+        raise DamageError(
+            f"object {key} is not named as a restore's record", hint="remove or move it: mirror never wrote it"
+        )
+    return RestoreKey(match[1], int(match[2]), match[3])
 
 
 def format_rollup_key(key: RollupKey) -> str:

@@ -6,9 +6,11 @@ from itertools import pairwise
 
 from mirror.core.coverage import CoveredRun, PartitionCoverage, build_coverage
 from mirror.core.keys import (
+    RESTORES_PREFIX,
     SNAPSHOTS_PREFIX,
     STATE_PREFIX,
     TOPICS_PREFIX,
+    parse_restore_key,
     parse_snapshot_key,
     parse_state_key,
     parse_topic_key,
@@ -173,6 +175,8 @@ def _shown_by(key: str) -> str:
         return f"`mirror snapshot show {shown_name(parse_snapshot_key(key))}` shows it"
     if key.startswith(STATE_PREFIX):
         return f"`mirror state show --at {format_moment(parse_state_key(key))}` shows it"
+    if key.startswith(RESTORES_PREFIX):
+        return f"`mirror restore status {parse_restore_key(key).restore_id}` shows the restore"
     if key.startswith(TOPICS_PREFIX):
         return f"`mirror inspect {parse_topic_key(key).topic}` shows what is stored of the topic"
     return ""

@@ -29,6 +29,7 @@ FindingKind = Literal[
     "snapshot_damaged",  # a snapshot cannot be read
     "checkpoint_damaged",  # a cache of where consumer groups stood; nothing is lost
     "state_damaged",  # a capture of the cluster's state cannot be read
+    "restore_damaged",  # an object of a restore's record cannot be read
     "source_differs",  # the brokers hold other bytes at these offsets
     "source_only",  # the brokers hold committed records that the coverage claims and the repository lacks
 ]
@@ -85,6 +86,7 @@ class VerifyCounts:
     snapshots: int = 0
     states: int = 0
     group_checkpoints: int = 0
+    restore_records: int = 0
     partitions: int = 0
     source_batches_equal: int = 0
     source_records_compared: int = 0

@@ -1,16 +1,19 @@
-"""Snapshots, captures of the cluster's state, checkpoints of consumer groups: each is read, and must be what was written."""
+"""Snapshots, captures of the cluster's state, checkpoints of groups, records of restores: each is read, and must be what was written."""
 
 from mirror.core.keys import (
     GROUPS_PREFIX,
+    RESTORES_PREFIX,
     SNAPSHOTS_PREFIX,
     STATE_PREFIX,
     parse_group_checkpoint_key,
+    parse_restore_key,
     parse_snapshot_key,
     parse_state_key,
 )
 from mirror.errors import DamageError, ObjectNotFoundError, UnsupportedFormatError
 from mirror.service.cluster_states import read_state
 from mirror.service.group_checkpoints import read_group_checkpoint
+from mirror.service.restore.records import read_record
 from mirror.service.snapshots import read_snapshot
 from mirror.service.verify_findings import Finding, FindingKind, VerifyReport
 from mirror.service.verify_threads import bounded_map
@@ -18,7 +21,14 @@ from mirror.storage.repository import Repository
 
 __all__ = ["SMALL_PREFIXES", "check_small_name", "check_small_objects"]
 
-SMALL_PREFIXES = (SNAPSHOTS_PREFIX, STATE_PREFIX, GROUPS_PREFIX)
+SMALL_PREFIXES = (SNAPSHOTS_PREFIX, STATE_PREFIX, GROUPS_PREFIX, RESTORES_PREFIX)
+
+_KINDS: dict[str, FindingKind] = {
+    SNAPSHOTS_PREFIX: "snapshot_damaged",
+    STATE_PREFIX: "state_damaged",
+    GROUPS_PREFIX: "checkpoint_damaged",
+    RESTORES_PREFIX: "restore_damaged",
+}
 
 
 def check_small_name(key: str) -> None:
@@ -31,6 +41,8 @@ def check_small_name(key: str) -> None:
         parse_state_key(key)
     elif key.startswith(GROUPS_PREFIX):
         parse_group_checkpoint_key(key)
+    elif key.startswith(RESTORES_PREFIX):
+        parse_restore_key(key)
     else:
         parse_snapshot_key(key)
 
@@ -38,16 +50,15 @@ def check_small_name(key: str) -> None:
 def check_small_objects(repository: Repository, keys: list[str], report: VerifyReport) -> None:
     """Read them all; one that was deleted since it was listed is no finding: people delete snapshots."""
     for key, error in bounded_map(lambda name: _problem(repository, name), keys):
-        is_state, is_checkpoint = key.startswith(STATE_PREFIX), key.startswith(GROUPS_PREFIX)
+        kind = _KINDS[next(prefix for prefix in SMALL_PREFIXES if key.startswith(prefix))]
         if error is None:
-            report.counts.states += is_state
-            report.counts.group_checkpoints += is_checkpoint
-            report.counts.snapshots += not is_state and not is_checkpoint
+            report.counts.states += kind == "state_damaged"
+            report.counts.snapshots += kind == "snapshot_damaged"
+            report.counts.group_checkpoints += kind == "checkpoint_damaged"
+            report.counts.restore_records += kind == "restore_damaged"
         elif not isinstance(error, ObjectNotFoundError):
-            kind: FindingKind = "state_damaged" if is_state else "snapshot_damaged"
-            message = str(error)
-            if is_checkpoint:
-                kind, message = "checkpoint_damaged", f"{error}; nothing is lost, checkpoints are caches: delete it"
+            is_cache = kind == "checkpoint_damaged"
+            message = f"{error}; nothing is lost, checkpoints are caches: delete it" if is_cache else str(error)
             report.findings.append(Finding(kind=kind, object_key=key, message=message))
 
 
@@ -57,6 +68,8 @@ def _problem(repository: Repository, key: str) -> Exception | None:
             read_state(repository, parse_state_key(key))
         elif key.startswith(GROUPS_PREFIX):
             read_group_checkpoint(repository, parse_group_checkpoint_key(key))
+        elif key.startswith(RESTORES_PREFIX):
+            read_record(repository, key)
         else:
             read_snapshot(repository, parse_snapshot_key(key))
     except (DamageError, UnsupportedFormatError, ObjectNotFoundError) as error:

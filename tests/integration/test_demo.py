@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -12,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from confluent_kafka import Producer
 
 from demo.failure import DemoError
 from demo.procfile import read_procfile, with_path
 from demo.witness import take_fingerprints
+from mirror.cli.app import app
 
 if TYPE_CHECKING:
     from tests.servers.kafka import KafkaCluster
@@ -44,12 +45,9 @@ def help_of() -> Callable[[tuple[str, ...]], str]:
 
     def ask(command: tuple[str, ...]) -> str:
         if command not in known:
-            argv = [*shlex.split("mirror"), *command, "--help"]
-            done = subprocess.run(
-                argv, env={**os.environ, **with_path({})}, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, done.stderr
-            known[command] = done.stdout
+            done = CliRunner().invoke(app, [*command, "--help"])
+            assert done.exit_code == 0, done.output
+            known[command] = done.output
         return known[command]
 
     return ask
@@ -62,7 +60,9 @@ def test_commands_in_documents_exist(help_of: Callable[[tuple[str, ...]], str]) 
         words = [word for word in re.split(r"[\s\[\]|]+", line)[1:] if word]
         command = (
             tuple(words[:2])
-            if words and words[0] in ("config", "repair", "groups", "state", "snapshot", "holds")
+            if len(words) > 1
+            and words[0] in ("config", "repair", "groups", "state", "snapshot", "holds", "restore", "verify")
+            and re.fullmatch("[a-z]+", words[1])
             else tuple(words[:1])
         )
         if not command or command[0].startswith("-") or not re.fullmatch(r"[a-z]+", command[0]):

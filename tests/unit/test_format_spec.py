@@ -9,7 +9,17 @@ import msgspec
 import pytest
 import xxhash
 
-from mirror.core import cluster_state, events, group_checkpoint, keys, rollup, rollup_columns, run_table, snapshot
+from mirror.core import (
+    cluster_state,
+    events,
+    group_checkpoint,
+    keys,
+    restore_record,
+    rollup,
+    rollup_columns,
+    run_table,
+    snapshot,
+)
 from mirror.core.record_batch import HEADER as BATCH_HEADER
 from mirror.core.record_batch import BatchHeader
 from mirror.core.segment import blocks, index, layout
@@ -49,6 +59,16 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
         cluster_state.StateAcl,
         cluster_state.StateUser,
         cluster_state.StateQuota,
+        restore_record.RestorePlanned,
+        restore_record.RecordedTopic,
+        restore_record.RestoreStart,
+        restore_record.RestoreEnd,
+        restore_record.RestoreGroups,
+        restore_record.RecordedGroup,
+        restore_record.RecordedPosition,
+        restore_record.OffsetMapping,
+        restore_record.MappedPartition,
+        restore_record.RestoreProved,
         events.SealedEvent,
         events.SealedRun,
     )
@@ -150,6 +170,9 @@ def test_key_examples_parse_and_format_back() -> None:
         elif key.startswith(keys.GROUPS_PREFIX):
             assert keys.format_group_checkpoint_key(keys.parse_group_checkpoint_key(key)) == key
             kinds.add("checkpoint")
+        elif key.startswith(keys.RESTORES_PREFIX):
+            assert keys.format_restore_key(keys.parse_restore_key(key)) == key
+            kinds.add("restore")
         elif key.startswith(keys.LEVEL_0_PREFIX):
             assert keys.format_segment_key(keys.parse_segment_key(key)) == key
             kinds.add("segment")
@@ -157,7 +180,8 @@ def test_key_examples_parse_and_format_back() -> None:
             parsed = keys.parse_rollup_key(key)
             assert keys.format_rollup_key(parsed) == key
             kinds.add(parsed.length_ms)
-    assert kinds == {"repository", "topic", "segment", "snapshot", "state", "checkpoint", keys.SLOT_MS, keys.DAY_MS}
+    objects = {"repository", "topic", "segment", "snapshot", "state", "checkpoint", "restore"}
+    assert kinds == objects | {keys.SLOT_MS, keys.DAY_MS}
 
 
 def _check_struct(name: str, sizes: list[int], *, names: list[str] | None = None) -> None:

@@ -5,7 +5,7 @@ a group may read again, it never skips. The committed leader epoch is left out, 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mirror.core.coverage import PartitionCoverage
@@ -15,6 +15,7 @@ from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
 from mirror.core.restore_groups import plan_groups
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicState
+from mirror.core.restore_record import RecordedGroup, RecordedPosition
 from mirror.core.restore_selection import RestoreSelection
 from mirror.core.seal_times import SealTimes
 from mirror.errors import MirrorError, NoMatchError, RefusedError
@@ -28,7 +29,9 @@ from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.resume_exact import count_before
 from mirror.storage.repository import Repository
 
-__all__ = ["GroupResult", "add_groups", "put_groups", "refuse_active", "wanted_positions"]
+__all__ = ["GroupResult", "OnBefore", "add_groups", "put_groups", "refuse_active", "wanted_positions"]
+
+OnBefore = Callable[[Sequence[RecordedGroup]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +120,18 @@ async def refuse_active(client: MirrorClient, admin: Admin, plan: RestorePlan) -
         )
 
 
-async def put_groups(repository: Repository, client: MirrorClient, plan: RestorePlan) -> list[GroupResult]:
+async def put_groups(
+    repository: Repository, client: MirrorClient, plan: RestorePlan, *, on_before: OnBefore | None = None
+) -> list[GroupResult]:
     """Commit, read back and compare; one group's trouble does not keep the others from theirs.
 
     Where a topic was complete before this run, a position that a group has there is its own by now: it is not put back.
+
+    Args:
+        repository: where from.
+        client: of the target.
+        plan: what is restored.
+        on_before: told which positions will change, and what was there, before anything is put.
 
     Raises:
         UnreachableError, ClusterError: the target's logs cannot be asked for.
@@ -128,41 +139,79 @@ async def put_groups(repository: Repository, client: MirrorClient, plan: Restore
     """
     positions = await wanted_positions(repository, client, plan)
     complete = {topic.target_topic for topic in plan.topics if topic.state is TopicState.COMPLETE}
-    results: list[GroupResult] = []
-    for group in plan.groups:
-        wanted = positions[group.target_group]
-        left: tuple[str, ...] = ()
-        before: dict[TopicPartition, GroupPosition] = {}
-        problem = ""
-        try:
-            present = await committed_positions(client, group.target_group)
-            others = {tp: present[tp] for tp in wanted if tp in present and present[tp] != wanted[tp]}
-            before = {tp: position for tp, position in others.items() if tp.topic not in complete}
-            left = tuple(
-                f"{group.target_group} in {tp}: at {others[tp].offset:,}, not {wanted[tp].offset:,}"
-                for tp in sorted(others.keys() - before.keys())
+    wishes = [await _look(client, group, positions[group.target_group], complete) for group in plan.groups]
+    if on_before is not None:
+        await on_before([recorded for wish in wishes if (recorded := wish.recorded()) is not None])
+    return [await _put(client, plan, wish) for wish in wishes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """One group before it is put: what it shall have, what it has, and what of it is left as it is."""
+
+    group: GroupPlan
+    wanted: Mapping[TopicPartition, GroupPosition]
+    present: Mapping[TopicPartition, GroupPosition]
+    left: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def changed(self) -> dict[TopicPartition, GroupPosition]:
+        """Positions that are not there yet."""
+        return {tp: position for tp, position in self.wanted.items() if self.present.get(tp) != position}
+
+    def recorded(self) -> RecordedGroup | None:
+        """For the record; None where nothing will change."""
+        if self.problem or not self.changed:
+            return None
+        positions = [
+            RecordedPosition(
+                topic=tp.topic,
+                partition=tp.partition,
+                offset=position.offset,
+                metadata=position.metadata,
+                before_offset=None if (before := self.present.get(tp)) is None else before.offset,
+                before_metadata="" if before is None else before.metadata,
             )
-            wanted = {tp: position for tp, position in wanted.items() if tp in before or tp not in others}
-            changed = {tp: position for tp, position in wanted.items() if present.get(tp) != position}
-            if changed:
-                await commit_positions(client, group.target_group, changed)
-                there = await committed_positions(client, group.target_group)
-                wrong = sorted(str(tp) for tp in wanted if there.get(tp) != wanted[tp])
-                problem = f"read back otherwise: {', '.join(wrong[:5])}" if wrong else ""
-        except MirrorError as error:
-            problem = error.message
-        results.append(
-            GroupResult(
-                group=group.group,
-                target_group=group.target_group,
-                positions=wanted,
-                before=before,
-                moved=_moved(plan, group, wanted),
-                left=left,
-                problem=problem,
-            )
-        )
-    return results
+            for tp, position in sorted(self.changed.items())
+        ]
+        return RecordedGroup(group=self.group.target_group, positions=positions)
+
+
+async def _look(
+    client: MirrorClient, group: GroupPlan, wanted: Mapping[TopicPartition, GroupPosition], complete: Collection[str]
+) -> _Wish:
+    try:
+        present = await committed_positions(client, group.target_group)
+    except MirrorError as error:
+        return _Wish(group=group, wanted=wanted, present={}, problem=error.message)
+    others = {tp for tp in wanted if tp in present and present[tp] != wanted[tp] and tp.topic in complete}
+    left = tuple(
+        f"{group.target_group} in {tp}: at {present[tp].offset:,}, not {wanted[tp].offset:,}" for tp in sorted(others)
+    )
+    kept = {tp: position for tp, position in wanted.items() if tp not in others}
+    return _Wish(group=group, wanted=kept, present=present, left=left)
+
+
+async def _put(client: MirrorClient, plan: RestorePlan, wish: _Wish) -> GroupResult:
+    name, problem = wish.group.target_group, wish.problem
+    try:
+        if wish.changed and not problem:
+            await commit_positions(client, name, wish.changed)
+            there = await committed_positions(client, name)
+            wrong = sorted(str(tp) for tp in wish.wanted if there.get(tp) != wish.wanted[tp])
+            problem = f"read back otherwise: {', '.join(wrong[:5])}" if wrong else ""
+    except MirrorError as error:
+        problem = error.message
+    return GroupResult(
+        group=wish.group.group,
+        target_group=name,
+        positions=wish.wanted,
+        before={tp: wish.present[tp] for tp in wish.changed if tp in wish.present},
+        moved=_moved(plan, wish.group, wish.wanted),
+        left=wish.left,
+        problem=problem,
+    )
 
 
 def _moved(plan: RestorePlan, group: GroupPlan, wanted: Mapping[TopicPartition, GroupPosition]) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ Running it makes the plan anew from the repository and the target, and refuses w
 repository, other topics or incarnations, other offsets. What a run of the same plan has done already is no difference.
 """
 
+import base64
+import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -24,7 +26,7 @@ from mirror.core.restore_selection import RestoreSelection
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import RefusedError, UnsupportedFormatError, UsageError
 
-__all__ = ["PlanFile", "freeze", "read_plan_file"]
+__all__ = ["PlanFile", "decode_plan", "freeze", "read_plan_file"]
 
 _VERSION = 1
 _HINT = "make a new plan: `mirror plan`"
@@ -68,6 +70,36 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
     all_acls: bool = False
     quotas: list[StateQuota] | None = None
     state_captured_at_ms: int | None = None
+    reason: str = ""
+
+    @property
+    def restore_id(self) -> str:
+        """The name of the restore: what decides which records come from where to where, so that the same command is the same restore."""
+        topics = sorted((name, ranges.topic_id, ranges.target_topic) for name, ranges in self.topics.items())
+        point = (self.kind, self.snapshot, self.time_ms, self.since_ms, sorted(self.offsets.items()))
+        scope = [] if self.scope == RestoreScope.ALL.value else [self.scope]
+        what = [
+            self.repository_id,
+            self.target_cluster_id,
+            point,
+            self.offset_mode,
+            topics,
+            sorted(self.partitions),
+            *scope,
+        ]
+        digest = hashlib.sha256(msgspec.json.encode(what, order="deterministic")).digest()
+        return f"r-{base64.b32encode(digest)[:10].decode().lower()}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what it says: without when it was made and why."""
+        said = msgspec.structs.replace(self, created_at="", reason="")
+        return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether what came into the repository later is no part of it."""
+        return self.kind in ("at", "snapshot") or bool(self.offsets)
 
     @property
     def selection(self) -> RestoreSelection:
@@ -119,6 +151,8 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
                 f"the plan is for cluster {self.target_cluster_id}, {plan.target_alias} is {plan.target_cluster_id} now",
                 hint=_HINT,
             )
+        if not self.is_frozen:
+            return
         now = _ranges(plan)
         moved = sorted(name for name in now.keys() | self.topics.keys() if now.get(name) != self.topics.get(name))
         if moved:
@@ -133,10 +167,20 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-def freeze(selection: RestoreSelection, plan: RestorePlan, repository_id: str) -> PlanFile:
-    """The file of a plan."""
+def freeze(
+    selection: RestoreSelection, plan: RestorePlan, repository_id: str, *, reason: str = "", as_asked: bool = False
+) -> PlanFile:
+    """The file of a plan.
+
+    Args:
+        selection: what was asked for.
+        plan: what was found.
+        repository_id: of the repository.
+        reason: why, in the user's words.
+        as_asked: ``--latest`` and ``--until`` are left as they are, so that the same command goes on with it when more was stored.
+    """
     point = plan.point
-    if point.kind not in (PointKind.AT, PointKind.SNAPSHOT):
+    if point.kind not in (PointKind.AT, PointKind.SNAPSHOT) and not as_asked:
         # What comes later into the repository is not part of the plan.
         ends = {
             TopicPartition(topic.topic, p.partition): p.cut.next_offset
@@ -177,6 +221,7 @@ def freeze(selection: RestoreSelection, plan: RestorePlan, repository_id: str) -
         all_acls=selection.state.all_acls,
         quotas=_quotas(plan),
         state_captured_at_ms=None if plan.state is None else plan.state.captured_at_ms,
+        reason=reason,
     )
 
 
@@ -218,12 +263,24 @@ def read_plan_file(path: Path) -> PlanFile:
         UnsupportedFormatError: a newer mirror wrote it.
     """
     try:
-        found: Any = msgspec.json.decode(path.read_bytes())
-        version = found.get("format_version") if isinstance(found, Mapping) else None
-        if isinstance(version, int) and version > _VERSION:
-            raise UnsupportedFormatError(f"{path}: a plan of version {version}; this mirror reads {_VERSION}")
+        return decode_plan(msgspec.json.decode(path.read_bytes()), str(path))
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{path} is not a plan: {error}", hint="`mirror plan ... -o FILE` writes one") from None
+
+
+def decode_plan(found: Any, where: str) -> PlanFile:
+    """A plan from its JSON, decoded.
+
+    Raises:
+        UsageError: it is none; names ``where``.
+        UnsupportedFormatError: a newer mirror wrote it.
+    """
+    version = found.get("format_version") if isinstance(found, Mapping) else None
+    if isinstance(version, int) and version > _VERSION:
+        raise UnsupportedFormatError(f"{where}: a plan of version {version}; this mirror reads {_VERSION}")
+    try:
         planned = msgspec.convert(found, PlanFile)
         planned.selection  # noqa: B018 - every name in it must be known
-    except (OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
-        raise UsageError(f"{path} is not a plan: {error}", hint="`mirror plan ... -o FILE` writes one") from None
+    except (ValueError, KeyError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{where} is not a plan: {error}", hint="`mirror plan ... -o FILE` writes one") from None
     return planned

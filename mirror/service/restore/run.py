@@ -27,7 +27,7 @@ from mirror.service.restore.boundaries import Boundary, find_boundaries
 from mirror.service.restore.cutting import find_cuts, only_partitions
 from mirror.service.restore.execute import RestoreObserver, RestoreResult, execute
 from mirror.service.restore.fillers import choose_filler
-from mirror.service.restore.groups import add_groups, put_groups, refuse_active
+from mirror.service.restore.groups import OnBefore, add_groups, put_groups, refuse_active
 from mirror.service.restore.proof import RestoreProof, prove_restore
 from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest
@@ -223,8 +223,12 @@ class RestoreSession:
         *,
         observer: RestoreObserver,
         bytes_per_second: int | None = None,
+        on_groups: OnBefore | None = None,
     ) -> RestoreResult:
-        """Run the plan, if all rights that it needs are there; see :func:`mirror.service.restore.execute.execute`."""
+        """Run the plan, if all rights that it needs are there; see :func:`mirror.service.restore.execute.execute`.
+
+        ``on_groups`` is as in `put_groups`.
+        """
         client, target = self._client, self._target
         assert client is not None
         assert target is not None
@@ -246,7 +250,7 @@ class RestoreSession:
                 filler=filler,
                 writers=await choose_writers(client, self._repository.identity.repository_id, plan, rests),
             )
-            groups = await put_groups(self._repository, client, plan) if plan.groups else []
+            groups = await put_groups(self._repository, client, plan, on_before=on_groups) if plan.groups else []
         finally:
             if filler is not None:
                 await filler.close()

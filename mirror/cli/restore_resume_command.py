@@ -1,0 +1,46 @@
+"""``mirror restore resume``: go on with a restore by its id."""
+
+import asyncio
+
+import click
+
+from mirror.cli.consent import Consent
+from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.restore_command import RunOptions, open_session, parse_rate, require_consentable, run_restore
+from mirror.cli.restore_named import find_named
+
+__all__ = ["resume_command"]
+
+
+@click.command(name="resume")
+@click.argument("restore", metavar="ID")
+@click.option("--repository", default="", metavar="ALIAS", help="Another repository than the worker's.")
+@click.option("--limit-rate", metavar="RATE", help="At most so much, such as 20MB/s.")
+@click.option(
+    "--yes", is_flag=True, help="Do not ask; needs --target-cluster-id where the target is the source cluster."
+)
+@click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore.")
+@json_option
+@pass_cli
+def resume_command(
+    cli: CliContext,
+    restore: str,
+    repository: str,
+    limit_rate: str | None,
+    yes: bool,
+    target_cluster_id: str | None,
+    reason: str,
+) -> int:
+    """Run exactly the plan of a restore again: it goes on where the target stands, nothing twice. Asks as `mirror restore` does.
+
+    ID is as `mirror restore list` shows it, its first letters, or the file of its plan.
+    """
+    rate = parse_rate(limit_rate) if limit_rate else None
+    named = find_named(cli, repository, restore)
+    target = named.planned.target
+    consent = Consent(yes=yes, cluster_id=target_cluster_id)
+    require_consentable(cli, target, consent)
+    options = RunOptions(rate=rate, consent=consent, reason=reason, repository=repository or None)
+    opened = open_session(cli, repository, target)
+    return asyncio.run(run_restore(cli, opened, target, named.planned.selection, named.planned, options))

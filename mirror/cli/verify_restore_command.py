@@ -1,0 +1,50 @@
+"""``mirror verify restore``: compare what a restore brought with the repository, by its id; the report is kept."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.output import emit_json, print_line
+from mirror.cli.proof_view import print_report
+from mirror.cli.prove_command import DIFFERENCE_CODE, run_proof
+from mirror.cli.restore_command import open_session
+from mirror.cli.restore_named import find_named
+from mirror.errors import NoMatchError
+
+__all__ = ["restore_command"]
+
+
+@click.command(name="restore")
+@click.argument("restore", metavar="ID")
+@click.option("--repository", default="", metavar="ALIAS", help="Another repository than the worker's.")
+@click.option("--kept", is_flag=True, help="Print the last report that is kept; compare nothing.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the report as JSON."
+)
+@json_option
+@pass_cli
+def restore_command(cli: CliContext, restore: str, repository: str, kept: bool, output: Path | None) -> int:
+    """Compare what a restore brought with the repository: every record with its offset, time, key, value and headers, where logs
+    begin and end, settings, and consumer groups. Changes nothing on the target; the report is kept in the repository. Exits 5 where
+    something differs.
+
+    ID is as `mirror restore list` shows it, its first letters, or the file of its plan.
+    """
+    named = find_named(cli, repository, restore)
+    if not kept:
+        opened = open_session(cli, repository, named.planned.target)
+        return asyncio.run(run_proof(cli, opened, named.planned.target, named.planned.selection, named.planned, output))
+    if named.history is None or not named.history.proofs:
+        raise NoMatchError(
+            f"no report on restore {named.restore_id} is kept",
+            hint=f"`mirror verify restore {restore}` compares, and keeps one",
+        )
+    report = named.history.proofs[-1].report
+    if cli.as_json:
+        emit_json(report)
+    else:
+        print_line(f"{named.restore_id}, compared at {report['at']}", bold=True)
+        print_report(report)
+    return 0 if report["proved"] else DIFFERENCE_CODE
