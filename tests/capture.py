@@ -66,7 +66,7 @@ async def capture(
         object_bytes: a segment object is closed when it has so many fetched bytes.
         go_on: an earlier capture, whose positions are continued.
     """
-    connection = ClusterConnection(bootstrap_servers=(bootstrap,))
+    connection = ClusterConnection(bootstrap_servers=tuple(bootstrap.split(",")))
     async with await open_client(connection) as client:
         cluster = await describe_cluster(client, topics)
         assert not cluster.missing, cluster.missing

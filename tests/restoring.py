@@ -58,7 +58,7 @@ role = "source"
 bootstrap_servers = ["127.0.0.1:1"]
 [clusters.dst]
 role = "target"
-bootstrap_servers = ["{bootstrap}"]
+bootstrap_servers = {bootstrap.split(",")}
 [repositories.r]
 url = "file://{folder}/repo"
 """
@@ -139,7 +139,7 @@ async def restore(
     repository: Repository, bootstrap: str, selection: RestoreSelection, *, bytes_per_second: int | None = None
 ) -> tuple[RestorePlan, RestoreResult]:
     """Plan and run."""
-    connection = ClusterConnection(bootstrap_servers=(bootstrap,))
+    connection = ClusterConnection(bootstrap_servers=tuple(bootstrap.split(",")))
     async with RestoreSession(repository, read_inventory(repository), connection, alias="target") as session:
         plan, rests = await session.plan(selection, now_ms=time.time_ns() // 1_000_000)
         result = await session.execute(plan, rests, observer=Observer(), bytes_per_second=bytes_per_second)

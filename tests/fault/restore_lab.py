@@ -273,7 +273,7 @@ def transactions(bootstrap: str, topic: str, sizes: list[int], *, partition: int
 async def advance(bootstrap: str, topic: str, offset: int, *, partition: int = 0) -> None:
     """Move an empty log to an offset, and its beginning too."""
     async with (
-        await open_client(ClusterConnection(bootstrap_servers=(bootstrap,))) as client,
+        await open_client(ClusterConnection(bootstrap_servers=tuple(bootstrap.split(",")))) as client,
         BatchProducer(client) as producer,
     ):
         left = offset
