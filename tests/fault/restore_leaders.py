@@ -28,7 +28,7 @@ from tests.soak.brokers import admin_of, ends_of, leaders_of, make_whole, wait_l
 
 __all__ = ["LeaderLab"]
 
-_TOPIC, _PARTITIONS, _GROUP = "spread", 3, "spread-readers"
+_PARTITIONS = 3
 _MOST_RUNS = 5
 
 
@@ -39,6 +39,7 @@ class LeaderLab:
         cluster: of three brokers.
         folder: for the repository.
         seed: of the moments.
+        name: of the topic.
         bytes_per_second: while harms are to come.
         say: told of every step.
     """
@@ -49,11 +50,13 @@ class LeaderLab:
         folder: Path,
         seed: int,
         *,
+        name: str = "spread",
         bytes_per_second: int,
         say: Callable[[str], None] = print,
     ) -> None:
         self.cluster = cluster
         self._folder = folder
+        self._topic, self._group = name, f"{name}-readers"
         self._random = random.Random(seed)
         self._rate = bytes_per_second
         self._say = say
@@ -66,26 +69,27 @@ class LeaderLab:
         """Fill and capture; so many plain records in each partition, beside a trimmed log and transactions of which some abort."""
         bootstrap = self.cluster.bootstrap
         configs = {"retention.ms": "-1", "min.insync.replicas": "2"}
-        new = NewTopic(_TOPIC, num_partitions=_PARTITIONS, replication_factor=3, config=configs)
+        new = NewTopic(self._topic, num_partitions=_PARTITIONS, replication_factor=3, config=configs)
         admin = admin_of(self.cluster)  # kept: its futures end with it
-        admin.create_topics([new])[_TOPIC].result(30)
+        admin.create_topics([new])[self._topic].result(30)
         for partition in range(_PARTITIONS):
-            produce(bootstrap, _TOPIC, records // 2, partition=partition, size=60)
-            transactions(bootstrap, _TOPIC, [5, 1, 40, 1, 1, 200], partition=partition)
-            produce(bootstrap, _TOPIC, records // 2, partition=partition, size=60)
-        trim(bootstrap, _TOPIC, 77)
-        self._originals = consume_all(bootstrap, _TOPIC)
-        self._ends = ends_of(self.cluster, _TOPIC, _PARTITIONS)
+            produce(bootstrap, self._topic, records // 2, partition=partition, size=60)
+            transactions(bootstrap, self._topic, [5, 1, 40, 1, 1, 200], partition=partition)
+            produce(bootstrap, self._topic, records // 2, partition=partition, size=60)
+        trim(bootstrap, self._topic, 77)
+        self._originals = consume_all(bootstrap, self._topic)
+        self._ends = ends_of(self.cluster, self._topic, _PARTITIONS)
         self._positions = [self._ends[partition] // 2 for partition in range(_PARTITIONS)]
-        consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": _GROUP, "enable.auto.commit": False})
+        consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": self._group, "enable.auto.commit": False})
         consumer.commit(
-            offsets=[TopicPartition(_TOPIC, p, offset) for p, offset in enumerate(self._positions)],
+            offsets=[TopicPartition(self._topic, p, offset) for p, offset in enumerate(self._positions)],
             asynchronous=False,
         )
         consumer.close()
+        self._folder.mkdir(parents=True, exist_ok=True)
         store = FolderStore(str(self._folder / "repo"))
         store.create()
-        taken = await capture(bootstrap, [_TOPIC, GROUP_LOG_TOPIC], store, object_bytes=40_000, slice_bytes=6000)
+        taken = await capture(bootstrap, [self._topic, GROUP_LOG_TOPIC], store, object_bytes=40_000, slice_bytes=6000)
         self._repository = taken.repository
 
     async def restore_through(self, prefix: str, harms: Sequence[str], *, takes_markers: bool = True) -> list[int]:
@@ -106,13 +110,13 @@ class LeaderLab:
     async def _restore_through(self, prefix: str, harms: list[str]) -> list[int]:
         assert self._repository is not None
         selection = selection_of(
-            _TOPIC,
+            self._topic,
             prefix=prefix,
             point=LATEST,
-            groups=GroupChoice(globs=(_GROUP,), renames={_GROUP: f"{prefix}{_GROUP}"}),
+            groups=GroupChoice(globs=(self._group,), renames={self._group: f"{prefix}{self._group}"}),
         )
         codes: list[int] = []
-        copy = f"{prefix}{_TOPIC}"
+        copy = f"{prefix}{self._topic}"
         while not codes or codes[-1]:
             assert len(codes) < _MOST_RUNS, codes
             rate = self._rate if harms else None
@@ -129,7 +133,7 @@ class LeaderLab:
             else:
                 codes.append(0)
         assert not harms, f"it ended before {harms}"
-        await asyncio.to_thread(self._judge, copy, f"{prefix}{_GROUP}")
+        await asyncio.to_thread(self._judge, copy, f"{prefix}{self._group}")
         connection = ClusterConnection(bootstrap_servers=tuple(self.cluster.bootstrap.split(",")))
         inventory = read_inventory(self._repository)
         async with RestoreSession(self._repository, inventory, connection, alias="target") as session:

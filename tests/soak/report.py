@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.fault.restore_kills import ACTIONS
 from tests.servers.versions import KAFKA_VERSION, MINIO_VERSION
 
 
@@ -35,7 +36,9 @@ def write_report(path: Path, outcomes: Sequence[Outcome], *, seed: int, machine:
         f"**{'All passed.' if not failed else 'FAILED: ' + ', '.join(failed) + '.'}**",
         "",
         "Two workers back up three topics (lz4, uncompressed, transactions of which some abort) while workers, store and "
-        "brokers are killed at random. Then an independent judge compares every record with what a `read_committed` consumer reads.",
+        "brokers are killed at random. Then an independent judge compares every record with what a `read_committed` consumer reads. "
+        "Restores are ended, frozen and doubled at random moments, their leaders die, and random histories are restored to random "
+        "moments; the judge is the same.",
         "",
     ]
     if kinds:
@@ -70,4 +73,8 @@ _MEANING = {
     "restore-killed": "leader killed (-9) in the middle of a restore",
     "restore-returned": "leader killed (-9) in the middle of a restore, started again once others led",
     "restore-frozen": "leader frozen for 15 s in the middle of a restore",
+    "leader-kill": "leader killed (-9) in the middle of a restore at the same offsets",
+    "leader-return": "killed broker back in the middle of a restore",
+    "leader-move": "leaders moved in the middle of a restore, by election",
+    **{f"restore-{action}": f"restore: {what}" for action, what in ACTIONS.items()},
 }
