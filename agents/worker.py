@@ -42,6 +42,7 @@ from mirror.service.backup.pipeline import BackupPipeline, PipelineSettings
 from mirror.service.backup.resolver import PositionResolver
 from mirror.service.backup.topic_recorder import TopicRecorder
 from mirror.service.group_capture import GroupCapture
+from mirror.service.group_poller import GroupPoller
 from mirror.service.housekeeping import Housekeeper
 from mirror.service.state_recorder import StateRecorder
 from mirror.service.wiring import COMMAND_PATIENCE, connection_for, internal_topics, store_for
@@ -152,7 +153,7 @@ class WorkerProcess:
             config.worker.id,
             len(selected),
             len(view.topics),
-            " and the consumer groups" if self._groups.is_on else "",
+            " and the consumer groups" if self._groups.is_on or self._groups.is_polling else "",
             view.cluster_id,
             repository.address,
         )
@@ -234,12 +235,14 @@ class WorkerProcess:
         app.pipeline = self.pipeline
         app.on_end = self._end
         state = StateRecorder(reading, app.connection, admin)
+        poller = GroupPoller(app.connection, self.pipeline.flusher.submit, worker.flush_interval_ms / 1000)
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self._watch(), name="watch")
         watch.add_done_callback(self._watch_ended)
         self._tasks = [
             watch,
             loop.create_task(self._discover(), name="discover"),
+            loop.create_task(poller.run(self._poll_term, lambda: self._groups.own_groups), name="poll-groups"),
             loop.create_task(Housekeeper(reading, self.writer).run(self._keeps_house), name="housekeeping"),
             loop.create_task(state.run(view, self._keeps_house, worker.discovery_interval_ms / 1000), name="state"),
         ]
@@ -317,6 +320,10 @@ class WorkerProcess:
         with contextlib.suppress(ConsumerNotStarted):
             return TP(self._topics["sealed"], 0) in self.app.consumer.assignment()
         return False
+
+    def _poll_term(self) -> int | None:
+        """Another worker may have polled since this was another number."""
+        return self.pipeline.assignment_epoch if self._groups.is_polling and self._keeps_house() else None
 
     # --- ending
 

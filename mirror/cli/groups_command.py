@@ -169,6 +169,8 @@ def _stored_to(tp: TopicPartition, position: CommittedOffset, coverages: _Covera
 
 
 def _print_problems(view: GroupView) -> None:
+    if view.is_polled:
+        print_line("polled from the brokers: what was committed between two polls is not known", err=True)
     for problem in view.problems:
         whose = f"group {problem.group}: " if problem.group else ""
         print_line(f"{whose}{problem.message}", color="red", err=True)
@@ -187,6 +189,7 @@ def _emit(view: GroupView, groups: Mapping[str, _Positions]) -> None:
             "known_from_ms": view.known_from_ms,
             "newest_record": None if view.newest_record_ms is None else utc(view.newest_record_ms, with_ms=True),
             "newest_record_ms": view.newest_record_ms,
+            "is_polled": view.is_polled,
             "problems": view.problems,
             "groups": [
                 {"group": name, "positions": [_as_json(tp, position) for tp, position in positions.items()]}

@@ -43,7 +43,8 @@ def groups_line(report: StatusReport, groups: GroupsStatus) -> str:
     about = "about " if groups.is_estimate else ""
     to = groups.captured_to_ms
     until = "until when is not known" if to is None else f"to {about}{_short_utc(to, report.at_ms)}"
-    return f"consumer groups: {count}captured, {until}{'; ' if groups.reason else ''}{groups.reason}"
+    how = "polled" if groups.way == "poll" else "captured"
+    return f"consumer groups: {count}{how}, {until}{'; ' if groups.reason else ''}{groups.reason}"
 
 
 def print_status(report: StatusReport, *, by_partition: bool) -> None:

@@ -47,7 +47,7 @@ class WorkerConfig:
     topics_regex: tuple[str, ...] = setting("topics_regex", ListOf(TopicRegex(), _REGEXES), default=[])
     exclude: tuple[str, ...] = setting("exclude", ListOf(TopicGlob(), _GLOBS), default=[])
     exclude_regex: tuple[str, ...] = setting("exclude_regex", ListOf(TopicRegex(), _REGEXES), default=[])
-    groups: str = setting("groups", Choice("auto", "topic", "off"), default="auto")
+    groups: str = setting("groups", Choice("auto", "topic", "poll", "off"), default="auto")
     start: str = setting("start", Choice("earliest", "latest"), default="earliest")
     flush_interval_ms: int = setting("flush_interval", Duration("1s", "1h"), default="10s")
     flush_bytes: int = setting("flush_bytes", Size("64KiB"), default="32MiB")

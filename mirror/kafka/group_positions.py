@@ -47,13 +47,20 @@ async def group_names(client: MirrorClient) -> list[str]:
             return sorted({one.group for groups in listed for one in groups if one.protocol_type != _SHARE})
 
 
-async def all_positions(client: MirrorClient, *, without_groups: Collection[str] = ()) -> AllPositions:
+async def all_positions(
+    client: MirrorClient, *, without_groups: Collection[str] = (), also: Collection[str] = ()
+) -> AllPositions:
     """The positions of all groups; of each at a moment at which no transaction may still move it.
+
+    Args:
+        client: of the cluster.
+        without_groups: left out.
+        also: asked too where they are not listed: one that is gone has no positions, one that is only hidden is an error.
 
     Raises:
         AccessError, UnreachableError, ClusterError, ClusterBusyError: the groups cannot be listed.
     """
-    names = [name for name in await group_names(client) if name not in without_groups]
+    names = sorted({*await group_names(client), *also} - set(without_groups))
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def one(group: str) -> Mapping[TopicPartition, GroupPosition] | MirrorError:

@@ -8,7 +8,6 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from mirror.config import ClusterConfig, Config
-from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import AccessError, MirrorError
 from mirror.kafka.admin import Admin, ConfigValue
@@ -18,8 +17,8 @@ from mirror.kafka.connection import ClusterConnection, confluent_options
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.rights import operations_of
 from mirror.kafka.versions import unsupported_apis
+from mirror.service.check_groups import check_groups
 from mirror.service.check_lines import CheckLine, failed, grant_command, ok, skipped, warned
-from mirror.service.group_capture import missing_group_log_rights
 from mirror.service.wiring import connection_for, internal_topics
 
 __all__ = ["check_source", "principal_of", "version_lines"]
@@ -183,21 +182,14 @@ class _RightsChecker:
         return lines
 
     async def group_log(self, client: MirrorClient) -> list[CheckLine]:
-        """Read and describe on the topic that holds the commits of consumer groups, as far as they are to be captured."""
-        mode = self._config.worker.groups
-        if mode == "off":
-            return [ok("rights", 'consumer groups are not captured: [worker] groups = "off"')]
-        try:
-            missing = await missing_group_log_rights(client)
-        except MirrorError as error:
-            return [skipped("rights", f"READ on {GROUP_LOG_TOPIC}: not proven, {error.message}", "run it again")]
-        if not missing:
-            return [ok("rights", f"READ and DESCRIBE on {GROUP_LOG_TOPIC}: consumer groups are captured")]
-        message = f"{self._principal} lacks {', '.join(sorted(missing))} on {GROUP_LOG_TOPIC}: consumer groups are not captured"
-        command = self._grant(missing, "topic", [GROUP_LOG_TOPIC])
-        if mode == "topic":
-            return [failed("rights", message, 'or set [worker] groups = "auto"', commands=[command], exit_code=12)]
-        return [warned("rights", message, f'grant it, or set [worker] groups = "off": {command}')]
+        """What the capture of consumer groups needs."""
+        return await check_groups(
+            client,
+            self.admin,
+            self._config.worker.groups,
+            principal=self._principal,
+            grant=lambda operations, resource, name: self._grant(operations, resource, [name]),
+        )
 
     async def group(self) -> CheckLine:
         """Read on the consumer group."""

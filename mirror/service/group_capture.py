@@ -19,6 +19,7 @@ __all__ = ["GROUP_LOG_RIGHTS", "GroupCapture", "missing_group_log_rights", "own_
 log = logging.getLogger(__name__)
 
 GROUP_LOG_RIGHTS: Final = frozenset({"DESCRIBE", "READ"})
+_FROM_TOPIC: Final = frozenset({"auto", "topic"})
 _PATIENCE_S: Final = 10.0
 _PAUSE_S: Final = 0.3
 
@@ -44,6 +45,11 @@ def own_groups(worker_id: str, rules: TopicFilter, topics: Collection[str]) -> f
 class GroupCapture:
     """Decides for a worker; look again whenever topics were listed.
 
+    Attributes:
+        is_on: the group log is read.
+        is_polling: it may not be read, or is not to be: brokers are asked where groups stand.
+        own_groups: of mirrors.
+
     Args:
         mode: ``[worker] groups``.
         client: of the source cluster.
@@ -52,6 +58,7 @@ class GroupCapture:
 
     def __init__(self, mode: str, client: MirrorClient, worker_id: str) -> None:
         self.is_on = False
+        self.is_polling = mode == "poll"
         self.own_groups = frozenset({worker_id})
         self._mode = mode
         self._client = client
@@ -60,7 +67,7 @@ class GroupCapture:
 
     async def begin(self, admin: Admin, view: ClusterView, rules: TopicFilter) -> None:
         """The first look. On a young cluster the group log is made first, as the worker's own group would a moment later."""
-        if self._mode != "off" and GROUP_LOG_TOPIC not in view.topics:
+        if self._mode in _FROM_TOPIC and GROUP_LOG_TOPIC not in view.topics:
             await self._wait_for_coordinator(admin)
             await view.refresh()
         await self.look(view.topics, rules)
@@ -71,7 +78,7 @@ class GroupCapture:
         Never raises: groups are no reason to stop a backup.
         """
         self.own_groups = own_groups(self._worker_id, rules, topics)
-        if self._mode == "off" or self.is_on:
+        if self._mode not in _FROM_TOPIC or self.is_on:
             return
         try:
             missing = await missing_group_log_rights(self._client)
@@ -80,11 +87,12 @@ class GroupCapture:
             return
         # Told to capture it, a worker tries: then the partitions are quarantined, and everybody can see it.
         self.is_on = GROUP_LOG_TOPIC in topics and (self._mode == "topic" or not missing)
+        self.is_polling = self._mode == "auto" and bool(missing) and not self.is_on
         if missing and missing != self._told:
             log.log(
                 logging.ERROR if self._mode == "topic" else logging.WARNING,
-                "consumer groups are not captured: %s on topic %s is missing; `mirror check` prints the command that grants it, "
-                'or set [worker] groups = "off"',
+                "consumer groups are %s: %s on topic %s is missing; `mirror check` prints the command that grants it",
+                "polled, not read" if self.is_polling else "not captured",
                 " and ".join(sorted(missing)),
                 GROUP_LOG_TOPIC,
             )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.group_log import GROUP_LOG_TOPIC, CommittedOffset, collect_positions
+from mirror.core.keys import parse_segment_key
+from mirror.core.polled_groups import is_polled
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.errors import NoMatchError
 from mirror.service.group_folding import fold_group_log
@@ -33,6 +35,7 @@ class GroupView:
         groups: group → partition → position, sorted by name.
         known_from_ms: when the capture of the last partition began: of the time before nothing is known; None where no start is stored.
         newest_record_ms: time of the newest record that was read, None without one.
+        is_polled: whether a worker asked the brokers every few seconds: what lies between two polls is not known.
         problems: positions that are left out, since they cannot be read, and offsets of the group log that are lost or missing.
     """
 
@@ -41,13 +44,18 @@ class GroupView:
     groups: Mapping[str, Mapping[TopicPartition, CommittedOffset]]
     known_from_ms: int | None
     newest_record_ms: int | None
+    is_polled: bool = False
     problems: tuple[GroupProblem, ...] = ()
 
 
 def choose_group_log(
     coverages: Mapping[PartitionId, PartitionCoverage], at_ms: int | None = None
 ) -> dict[PartitionId, PartitionCoverage]:
-    """The coverage of the group log: of its newest incarnation, or of the one that was captured at ``at_ms``; empty where none is."""
+    """The coverage of the group log: of the incarnation that says most of ``at_ms``, or of the present; empty where none is stored.
+
+    Of Kafka's own logs that is the one that was begun last by then, of sessions of polling workers too; of both the one that was written
+    for longer. Where both reach the moment it is Kafka's: it misses nothing.
+    """
     incarnations: dict[str, dict[PartitionId, PartitionCoverage]] = {}
     for partition_id, entry in coverages.items():
         if entry.topic == GROUP_LOG_TOPIC:
@@ -55,8 +63,19 @@ def choose_group_log(
     if not incarnations:
         return {}
     ordered = sorted(incarnations.values(), key=_first_seen_ms)
-    begun = [parts for parts in ordered if at_ms is None or _first_seen_ms(parts) <= at_ms]
-    return (begun or ordered[:1])[-1]
+    begun = [parts for parts in ordered if at_ms is None or _first_seen_ms(parts) <= at_ms] or ordered[:1]
+    newest = {is_polled(next(iter(parts)).topic_id): parts for parts in begun}
+
+    def reach_ms(is_from_polling: bool) -> tuple[int, bool]:
+        written_ms = _last_written_ms(newest[is_from_polling])
+        return written_ms if at_ms is None else min(written_ms, at_ms), not is_from_polling
+
+    return newest[max(newest, key=reach_ms)]
+
+
+def _last_written_ms(parts: Mapping[PartitionId, PartitionCoverage]) -> int:
+    written = [parse_segment_key(entry.runs[-1].object_key).sealed_at_ms for entry in parts.values() if entry.runs]
+    return max([_first_seen_ms(parts), *written])
 
 
 def _first_seen_ms(parts: Mapping[PartitionId, PartitionCoverage]) -> int:
@@ -102,7 +121,7 @@ def read_groups(
     if not chosen:
         raise NoMatchError(
             "no consumer group is stored: the group log was not captured",
-            hint='[worker] groups = "auto" captures it where the worker may read __consumer_offsets; `mirror check` says what it lacks',
+            hint='[worker] groups = "auto" captures them; `mirror check` says what a worker lacks',
         )
     folded = fold_group_log(repository, chosen, at_ms=at_ms, next_offsets=next_offsets, on_run=on_run)
     found = collect_positions(folded.folds.values(), without_groups=without_groups)
@@ -116,5 +135,6 @@ def read_groups(
         groups=found.groups,
         known_from_ms=_known_from_ms(chosen),
         newest_record_ms=newest_ms if newest_ms >= 0 else None,
+        is_polled=is_polled(next(iter(chosen)).topic_id),
         problems=tuple(problems),
     )

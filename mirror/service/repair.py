@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException, Producer
 from mirror.config import Config
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.events import SealedEvent, SealedRun, encode_event
+from mirror.core.polled_groups import is_polled
 from mirror.core.segment.index import FORMAT_VERSION
 from mirror.errors import PartialError, TopicNotFoundError
 from mirror.kafka.client import open_client
@@ -56,7 +57,7 @@ def plan_table_repair(config: Config, repository: Repository, now_ms: int | None
 def _events(coverage: Iterable[PartitionCoverage], repository: Repository, now_ms: int) -> Iterable[SealedEvent]:
     ordered = sorted(coverage, key=lambda entry: (entry.topic, entry.partition_id))
     for number, entry in enumerate(ordered, start=1):
-        if entry.position <= entry.start_offset:
+        if entry.position <= entry.start_offset or is_polled(entry.partition_id.topic_id):
             continue
         run = SealedRun(
             topic=entry.topic,

@@ -10,6 +10,7 @@ from mirror.config import Config
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.objectives import Objectives, Prices
+from mirror.core.polled_groups import is_polled
 from mirror.core.positions import OffsetRange, PartitionId, TopicPartition
 from mirror.core.status import PartitionFacts, PartitionStatus, Verdict, judge_partition, verdict
 from mirror.errors import ConfigError, MirrorError
@@ -164,6 +165,7 @@ class StatusObserver:
             group_count=await asyncio.to_thread(self._counter.count, coverage, own),
             newest_object_ms=newest_object_ms,
             now_ms=now_ms,
+            is_polled=any(is_polled(pid.topic_id) for pid in choose_group_log(coverage)),
         )
 
     async def _look_at_source(self, coverage: Mapping[PartitionId, PartitionCoverage]) -> tuple[SourceView | None, str]:
@@ -224,7 +226,11 @@ class _Facts:
     def _group_log(self) -> dict[PartitionId, PartitionCoverage]:
         chosen = choose_group_log(self.coverage)
         there = self.view.group_log if self.view is not None else None
-        return {pid: entry for pid, entry in chosen.items() if there is None or there.topic_id == pid.topic_id}
+        return {
+            pid: entry
+            for pid, entry in chosen.items()
+            if not is_polled(pid.topic_id) and (there is None or there.topic_id == pid.topic_id)
+        }
 
     def _one(self, topic: str, pid: PartitionId) -> PartitionFacts:
         entry = self.coverage.get(pid)

@@ -26,13 +26,15 @@ class GroupsStatus:
         group_count: groups with a position, without mirrors' own; None where counting them would take long.
         captured_to_ms: every commit up to here is stored; None where that is not known.
         is_estimate: ``captured_to_ms`` is the time of the newest object.
-        reason: why groups are not captured, or not known to be; else empty.
+        way: how they are captured: ``topic``, or ``poll``, of which less is known; empty where they are not.
+        reason: why groups are not captured, or not known to be, or only polled; else empty.
     """
 
     is_captured: bool
     group_count: int | None = None
     captured_to_ms: int | None = None
     is_estimate: bool = False
+    way: str = ""
     reason: str = ""
 
 
@@ -44,6 +46,7 @@ def groups_status(
     group_count: int | None,
     newest_object_ms: int | None,
     now_ms: int,
+    is_polled: bool = False,
 ) -> GroupsStatus:
     """Sum up.
 
@@ -54,12 +57,23 @@ def groups_status(
         group_count: see :class:`GroupsStatus`.
         newest_object_ms: when the newest object was sealed.
         now_ms: the present.
+        is_polled: what is stored last of groups was polled.
     """
+    if is_polled and (mode == "poll" or (mode == "auto" and not partitions)):
+        may_not = view is not None and mode == "auto" and bool(view.missing_group_rights)
+        return GroupsStatus(
+            is_captured=True,
+            group_count=group_count,
+            captured_to_ms=newest_object_ms,  # polls that find nothing new leave no trace
+            is_estimate=True,
+            way="poll",
+            reason=_lacking(view) if may_not and view is not None else "",
+        )
     if mode == "off" or not partitions:
         return GroupsStatus(is_captured=False, group_count=group_count, reason=_why_not(mode, view))
     if view is None:
         return GroupsStatus(
-            is_captured=True, group_count=group_count, captured_to_ms=newest_object_ms, is_estimate=True
+            is_captured=True, group_count=group_count, captured_to_ms=newest_object_ms, is_estimate=True, way="topic"
         )
     ages = [p.recovery_point_age_ms for p in partitions]
     known = [age for age in ages if age is not None]
@@ -68,8 +82,14 @@ def groups_status(
         is_captured=True,
         group_count=group_count,
         captured_to_ms=now_ms - max(known) if len(known) == len(ages) else None,
+        way="topic",
         reason=f"{worst.facts.topic}-{worst.facts.partition}: {worst.reason}" if worst.severity else "",
     )
+
+
+def _lacking(view: SourceView) -> str:
+    missing = " and ".join(sorted(view.missing_group_rights))
+    return f"{missing} on topic __consumer_offsets is missing (`mirror check` prints the command; [worker] groups)"
 
 
 def _why_not(mode: str, view: SourceView | None) -> str:
@@ -78,8 +98,9 @@ def _why_not(mode: str, view: SourceView | None) -> str:
     if view is None:
         return "nothing of them is stored, and the source is not reachable"
     if view.missing_group_rights:
-        missing = " and ".join(sorted(view.missing_group_rights))
-        return f"{missing} on topic __consumer_offsets is missing (`mirror check` prints the command; [worker] groups)"
+        return _lacking(view)
+    if mode == "poll":
+        return "no worker has polled them yet"
     if view.group_log is None:
         return "no group has committed on this cluster yet"
     return "no worker has begun with topic __consumer_offsets yet"

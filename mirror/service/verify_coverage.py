@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.keys import parse_segment_key
+from mirror.core.polled_groups import is_polled
 from mirror.core.positions import OffsetRange
 from mirror.core.segment.index import TopicObject
 from mirror.service.verify_findings import Finding, Note, VerifyReport
@@ -36,7 +37,10 @@ def check_topic_objects(
 ) -> None:
     """Every incarnation with stored data needs its topic object: a restore creates the topic from it."""
     known = {(topic.topic, topic.topic_id) for topic in topics}
-    lacking = {(c.topic, c.partition_id.topic_id) for c in coverages if c.runs} - known
+    lacking = {
+        (c.topic, c.partition_id.topic_id) for c in coverages if c.runs and not is_polled(c.partition_id.topic_id)
+    }
+    lacking -= known
     damaged = {(f.topic, f.topic_id) for f in report.findings if f.kind == "topic_damaged"}
     for topic, topic_id in sorted(lacking - damaged):
         # No finding: a worker that may not read a topic's configs stores its data all the same.

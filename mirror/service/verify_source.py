@@ -14,6 +14,7 @@ from mirror.core.compression import unpack
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.own_groups import OwnGroups
+from mirror.core.polled_groups import is_polled
 from mirror.core.positions import OffsetRange, PartitionId, TopicPartition
 from mirror.core.record_batch import BatchHeader
 from mirror.core.records import RawRecord, decode_record, iterate_records
@@ -74,6 +75,8 @@ async def compare_with_source(
         own = OwnGroups(own_groups(worker_id, TopicFilter(), (await describe_cluster(client)).topics))
     live: dict[TopicPartition, PartitionCoverage] = {}
     for partition_id, entry in coverage.items():
+        if is_polled(partition_id.topic_id):
+            continue  # never was at the source
         topic = description.topics.get(entry.topic)
         if topic is None or topic.topic_id != partition_id.topic_id:
             report.notes.append(

@@ -1,4 +1,4 @@
-"""Without the right to read `__consumer_offsets` everything else is backed up, and everybody says what is missing."""
+"""Without the right to read `__consumer_offsets` groups are polled, where that is allowed, and everybody says what is missing."""
 
 import json
 from collections.abc import Iterator
@@ -42,24 +42,37 @@ def lab(secure_kafka: SecureKafka, minio: MinioServer, tmp_path: Path) -> Iterat
     lab.close()
 
 
+def commit(kafka: SecureKafka, offset: int) -> None:
+    """As the group ``reader``."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "reader", "enable.auto.commit": False})
+    consumer.commit(offsets=[TopicPartition("groups-orders", 0, offset)], asynchronous=False)
+    consumer.close()
+
+
+def stored(lab: WorkerLab) -> tuple[int, bool] | None:
+    """Where the group stands, and whether that was polled; None where it is not known."""
+    coverages = lab.coverage()
+    view = read_groups(lab.repository, coverages) if choose_group_log(coverages) else None
+    if view is None or "reader" not in view.groups:
+        return None
+    (position,) = view.groups["reader"].values()
+    return position.offset, view.is_polled
+
+
 def test_a_missing_right_is_named_and_granting_it_is_enough(
     secure_kafka: SecureKafka, lab: WorkerLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the worker's log, by check (a failure only where groups are demanded) and by status; no restart is needed."""
+    """By the worker's log, by check (a failure only where groups are demanded) and by status; no restart is needed for more of them."""
     lab.make_topic("groups-orders")
     producer = Producer({"bootstrap.servers": secure_kafka.bootstrap, "log_level": 0})
     for number in range(10):
         producer.produce("groups-orders", b"%d" % number)
     assert producer.flush(20) == 0
-    consumer = Consumer(
-        {"bootstrap.servers": secure_kafka.bootstrap, "group.id": "reader", "enable.auto.commit": False}
-    )
-    consumer.commit(offsets=[TopicPartition("groups-orders", 0, 6)], asynchronous=False)
-    consumer.close()
+    commit(secure_kafka, 6)
     worker = lab.worker()
     lab.wait_durable({"groups-orders": 1})
     log = worker.log_text()
-    assert "consumer groups are not captured: DESCRIBE and READ on topic __consumer_offsets is missing" in log
+    assert "consumer groups are polled, not read: DESCRIBE and READ on topic __consumer_offsets is missing" in log
     assert worker.get("/readyz")[0] == 200
 
     def run(*args: str, config: Path = worker.config_path) -> tuple[int, Any]:
@@ -69,25 +82,31 @@ def test_a_missing_right_is_named_and_granting_it_is_enough(
 
     code, report = run("status")
     assert (code, report["verdict"]) == (0, "SAFE")
-    assert not report["groups"]["is_captured"]
     assert "DESCRIBE and READ on topic __consumer_offsets" in report["groups"]["reason"]
     code, report = run("check")
     (line,) = [one for one in report["lines"] if GROUP_LOG_TOPIC in one["message"]]
     assert (code, line["level"]) == (0, "warn")
     assert "--operation Describe --operation Read --topic __consumer_offsets" in line["next_step"]
+    (line,) = [one for one in report["lines"] if "DESCRIBE on consumer groups" in one["message"]]
+    assert (line["level"], "--operation Describe --group '*'" in line["next_step"]) == ("warn", True)
     demanding = lab.worker(run=False, groups="topic")
     code, report = run("check", config=demanding.config_path)
     (line,) = [one for one in report["lines"] if GROUP_LOG_TOPIC in one["message"]]
     assert (code, line["level"]) == (12, "fail")
     assert "--operation Describe --operation Read --topic __consumer_offsets" in line["commands"][0]
 
+    secure_kafka.allow("mirror", ResourceType.GROUP, "*", AclOperation.DESCRIBE)
+    wait_until(lambda: stored(lab) == (6, True), worker.log_tail, 40, 0.5)
+    commit(secure_kafka, 8)
+    wait_until(lambda: stored(lab) == (8, True), worker.log_tail, 40, 0.5)
+    code, report = run("check")
+    (line,) = [one for one in report["lines"] if "DESCRIBE on all consumer groups" in one["message"]]
+    assert line["level"] == "ok"
+    code, report = run("status")
+    assert (report["verdict"], report["groups"]["way"], report["groups"]["is_estimate"]) == ("SAFE", "poll", True)
+
     secure_kafka.allow("mirror", ResourceType.TOPIC, GROUP_LOG_TOPIC, AclOperation.READ, AclOperation.DESCRIBE)
-
-    def captured() -> bool:
-        coverages = lab.coverage()
-        return bool(choose_group_log(coverages)) and "reader" in read_groups(lab.repository, coverages).groups
-
-    wait_until(captured, worker.log_tail, 30, 0.5)
+    wait_until(lambda: stored(lab) == (8, False), worker.log_tail, 40, 0.5)
     code, report = run("check")
     assert [one["level"] for one in report["lines"] if GROUP_LOG_TOPIC in one["message"]] == ["ok"]
     wait_until(lambda: run("status")[1]["groups"]["captured_to_ms"], "status", 20)

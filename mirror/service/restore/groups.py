@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.group_log import GROUP_LOG_TOPIC, CommittedOffset
 from mirror.core.group_plan import GroupPlan
+from mirror.core.polled_groups import is_polled
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
 from mirror.core.restore_groups import plan_groups
@@ -79,7 +80,10 @@ def add_groups(
         return _without(plan, selection, "not captured: no group log is stored")
     next_offsets = None
     late: tuple[str, ...] = ()
-    if point.kind is PointKind.AT:
+    was_polled = is_polled(next(iter(group_log)).topic_id)
+    if was_polled:
+        late = ("groups were polled: each stood where it is put, or a little further on, and reads that again",)
+    elif point.kind is PointKind.AT:
         topic_id = next(iter(group_log)).topic_id
         chosen = {GROUP_LOG_TOPIC: topic_id}
         whole = replace(selection, point=replace(point, since_ms=None), allow_short=True)
@@ -92,6 +96,13 @@ def add_groups(
             late = ("commits right before that moment may not be stored: groups may read a little more again",)
         at_ms = None  # the prefix of the log says it better than the brokers' clocks
     view = read_groups(repository, group_log, at_ms=at_ms, next_offsets=next_offsets)
+    if (
+        was_polled
+        and point.kind is PointKind.AT
+        and view.known_from_ms is not None
+        and view.known_from_ms > (at_ms or 0)
+    ):
+        return _without(plan, selection, "not captured yet at that moment")
     groups, notes = plan_groups(view.groups, plan.topics, choice=choice)
     problems = [problem.message for problem in view.problems]
     return replace(plan, groups=groups, group_notes=(*notes, *late, *problems))
