@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,6 @@ class RestoreCli:
     group: str
     capsys: pytest.CaptureFixture[str]
     consent: list[str] = field(default_factory=list)
-    _runs: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def prepare(self) -> None:
         """Fill, commit, capture, configure."""
@@ -108,14 +107,14 @@ class RestoreCli:
         """Restore; its id."""
         return str(self.json(*self.asked(prefix, *words), *self.consent, code=code)["restore_id"])
 
-    def kill_in_the_middle(self, prefix: str, *words: str) -> None:
-        """A restore that is killed once a part is there."""
-        command = [sys.executable, "-m", "mirror.cli", "--config", str(self.folder / "mirror.toml")]
-        command += [*self.asked(prefix, *words), *self.consent, "--limit-rate", "60kB/s"]
-        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def kill_in_the_middle(self, prefix: str, *words: str, command: Sequence[str] = (), copy: str = "") -> None:
+        """A restore that is killed once a part is there; ``command`` and its ``copy`` of the topic instead of one under a prefix."""
+        argv = [sys.executable, "-m", "mirror.cli", "--config", str(self.folder / "mirror.toml")]
+        argv += [*(command or self.asked(prefix, *words)), *self.consent, "--limit-rate", "60kB/s"]
+        run = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             deadline_s = time.monotonic() + _PATIENCE_S
-            while not any(end for _, end in watermarks(self.bootstrap, f"{prefix}{self.topic}", 2)):
+            while not any(end for _, end in watermarks(self.bootstrap, copy or f"{prefix}{self.topic}", 2)):
                 assert run.poll() is None, "it ended before it was killed"
                 assert time.monotonic() < deadline_s, "nothing comes"
                 time.sleep(0.05)

@@ -18,7 +18,10 @@ COMMANDS = {
     "worker": ("mirror.cli.worker_command", "Back up continuously, until stopped."),
     "status": ("mirror.cli.status_command", "Say what is safe, up to when, and what is not."),
     "inspect": ("mirror.cli.inspect_command", "Show the coverage of a partition, or what an object holds."),
-    "groups": ("mirror.cli.groups_command", "Show where consumer groups stood, at any time since the backup began."),
+    "groups": (
+        "mirror.cli.groups_command",
+        "Show where consumer groups stood, at any time; put them back after a restore.",
+    ),
     "snapshot": ("mirror.cli.snapshot_command", "Take, list, show or delete named recovery points."),
     "state": ("mirror.cli.state_command", "Show topics, settings, ACLs and users at any time, and what changed."),
     "cat": ("mirror.cli.cat_command", "Print records straight from the repository."),

@@ -1,14 +1,29 @@
 """A person's consent to a restore into the cluster that was backed up."""
 
 import sys
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import click
 
-from mirror.core.restore_plan import RestorePlan
 from mirror.errors import RefusedError
 
-__all__ = ["Consent", "can_consent", "confirm"]
+__all__ = ["Consent", "ConsentTarget", "can_consent", "confirm"]
+
+
+class ConsentTarget(Protocol):
+    """The cluster that is changed, as a plan names it."""
+
+    @property
+    def target_alias(self) -> str:
+        """In the configuration."""
+
+    @property
+    def target_cluster_id(self) -> str:
+        """The cluster's id."""
+
+    @property
+    def target_bootstrap(self) -> str:
+        """Where it listens."""
 
 
 class Consent(NamedTuple):
@@ -24,7 +39,7 @@ def can_consent(consent: Consent) -> bool:
     return given or (not consent.yes and sys.stdin.isatty() and sys.stderr.isatty())
 
 
-def confirm(plan: RestorePlan, consent: Consent, *, is_source: bool) -> None:
+def confirm(plan: ConsentTarget, consent: Consent, *, is_source: bool, what: str = "to restore into it") -> None:
     """Go on only with the right cluster; into the source cluster only if its alias is typed, or `--yes` and its id are given.
 
     Raises:
@@ -43,7 +58,7 @@ def confirm(plan: RestorePlan, consent: Consent, *, is_source: bool) -> None:
             hint=f"if it is meant: --yes --target-cluster-id {plan.target_cluster_id}",
         )
     typed = click.prompt(
-        f"THIS IS THE SOURCE CLUSTER. Type its alias, {plan.target_alias}, to restore into it", default="", err=True
+        f"THIS IS THE SOURCE CLUSTER. Type its alias, {plan.target_alias}, {what}", default="", err=True
     )
     if typed != plan.target_alias:
         raise RefusedError("the alias was not typed: nothing was changed")

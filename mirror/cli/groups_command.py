@@ -9,6 +9,7 @@ import click
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, human_count, print_line, print_table, utc
+from mirror.cli.subcommands import VerbGroup
 from mirror.cli.times import parse_moment
 from mirror.config.nearest import nearest
 from mirror.core.coverage import PartitionCoverage, build_coverage
@@ -33,9 +34,12 @@ _repository_option = click.option(
 )
 
 
-@click.group(name="groups")
+_BELOW = {"rollback": "mirror.cli.groups_rollback_command:rollback_command"}
+
+
+@click.group(name="groups", cls=VerbGroup, below=_BELOW, invoke_without_command=False)
 def command() -> None:
-    """Show where consumer groups stood, at any time since the backup began. Needs the repository only."""
+    """Show where consumer groups stood, at any time since the backup began, and put them back after a restore."""
 
 
 @command.command(name="list")

@@ -49,6 +49,7 @@ _BELOW = {
     "list": "mirror.cli.restore_list_command:list_command",
     "status": "mirror.cli.restore_status_command:status_command",
     "resume": "mirror.cli.restore_resume_command:resume_command",
+    "abort": "mirror.cli.restore_abort_command:abort_command",
 }
 
 
@@ -90,7 +91,7 @@ def command(
     to a topic that holds anything, except to go on with a restore that was interrupted: the same command resumes it. Reads
     the repository and the target; neither the source nor workers are needed.
 
-    Every restore has an id, and a record in the repository: the commands below show it and go on with it.
+    Every restore has an id, and a record in the repository: the commands below show it, go on with it, undo it.
     """
     if context.invoked_subcommand is not None:
         refuse_own_options(context)

@@ -1,4 +1,4 @@
-"""A group of commands that does something by itself too; what stands below it is imported when it runs."""
+"""Groups of commands that may do something by themselves too; what stands below is imported when it runs."""
 
 import importlib
 from collections.abc import Mapping
@@ -15,25 +15,26 @@ _SHARED = ("config_path", "as_json")
 
 
 class VerbGroup(click.Group):
-    """``mirror restore`` and ``mirror restore list`` both do something.
+    """``mirror restore`` and ``mirror restore list`` both do something (unless ``invoke_without_command`` is false).
 
     Args:
         below: name → ``module:attribute`` of the command.
     """
 
     def __init__(self, *args: Any, below: Mapping[str, str], **options: Any) -> None:
-        options.update(invoke_without_command=True, subcommand_metavar="[COMMAND ...]")
+        if options.setdefault("invoke_without_command", True):
+            options["subcommand_metavar"] = "[COMMAND ...]"
         super().__init__(*args, **options)
         self._below = below
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order given."""
-        return list(self._below)
+        return [*super().list_commands(ctx), *self._below]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command of that name; None when there is none."""
         if cmd_name not in self._below:
-            return None
+            return super().get_command(ctx, cmd_name)
         module, _, attribute = self._below[cmd_name].partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)

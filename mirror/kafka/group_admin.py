@@ -5,7 +5,7 @@ librdkafka cannot take. Members are told by confluent-kafka's AdminClient.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Final, NamedTuple, TypeVar
 
 from mirror.core.positions import TopicPartition
@@ -15,9 +15,10 @@ from mirror.kafka.client import MirrorClient
 from mirror.kafka.errors import kafka_error_to_ours
 from mirror.kafka.wire.find_coordinator import GROUP, find_coordinator
 from mirror.kafka.wire.offset_commit import offset_commit
+from mirror.kafka.wire.offset_delete import offset_delete
 from mirror.kafka.wire.offset_fetch import offset_fetch
 
-__all__ = ["GroupPosition", "active_members", "commit_positions", "committed_positions"]
+__all__ = ["GroupPosition", "active_members", "commit_positions", "committed_positions", "delete_positions"]
 
 T = TypeVar("T")
 
@@ -91,6 +92,23 @@ async def commit_positions(client: MirrorClient, group: str, positions: Mapping[
                 raise ClusterError(f"{what}: consumers of the group are active", hint="stop them, then run it again")
             if code:
                 raise kafka_error_to_ours(code, what)
+
+    await _at_coordinator(client, group, once)
+
+
+async def delete_positions(client: MirrorClient, group: str, tps: Collection[TopicPartition]) -> None:
+    """Forget positions of a group, as if it had never committed there.
+
+    Raises:
+        AccessError: DELETE on the group or READ on a topic is missing.
+        UnreachableError, ClusterError: also if consumers of the group read these topics.
+    """
+
+    async def once(coordinator: int) -> None:
+        codes = await offset_delete(client, coordinator, group, tps)
+        for tp in tps:
+            if code := codes.get(tp, -1):
+                raise kafka_error_to_ours(code, f"forgetting the position of group {group} in {tp}")
 
     await _at_coordinator(client, group, once)
 

@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import Any, Final, Protocol, TypeVar
 
 from aiokafka import errors as aiokafka_errors
-from aiokafka.protocol.api import ResponseHeader_v1
+from aiokafka.protocol.api import ResponseHeader_v0, ResponseHeader_v1
 
 from mirror.errors import ClusterError, MirrorError
 from mirror.kafka.errors import kafka_error_to_ours
@@ -46,17 +46,19 @@ class Api:
     Args:
         name: Kafka's name of it, for messages.
         key: Kafka's number of it.
-        version: the version that we speak; must be a flexible one.
+        version: the version that we speak.
         since: the first Kafka release that speaks it.
+        is_flexible: whether that version is one with compact strings and tagged fields.
     """
 
-    __slots__ = ("key", "name", "since", "version")
+    __slots__ = ("is_flexible", "key", "name", "since", "version")
 
-    def __init__(self, name: str, key: int, version: int, *, since: str) -> None:
+    def __init__(self, name: str, key: int, version: int, *, since: str, is_flexible: bool = True) -> None:
         self.name = name
         self.key = key
         self.version = version
         self.since = since
+        self.is_flexible = is_flexible
 
 
 class _Frame:
@@ -69,12 +71,13 @@ class _Frame:
 
 
 class _Header:
-    """Request header v2; aiokafka's own takes as long as all else that a request needs."""
+    """Request header v2, or v1 without its tagged fields; aiokafka's own takes as long as all else that a request needs."""
 
     __slots__ = ("_encoded",)
 
-    def __init__(self, api_key: int, api_version: int, correlation_id: int, client_id: bytes) -> None:
-        self._encoded = b"%b%b\0" % (_HEADER.pack(api_key, api_version, correlation_id, len(client_id)), client_id)
+    def __init__(self, api_key: int, api_version: int, correlation_id: int, client_id: bytes, tags: bytes) -> None:
+        fields = _HEADER.pack(api_key, api_version, correlation_id, len(client_id))
+        self._encoded = b"%b%b%b" % (fields, client_id, tags)
 
     def encode(self) -> bytes:
         """The header."""
@@ -108,8 +111,9 @@ class RawRequest:
         return self
 
     def build_request_header(self, correlation_id: int, client_id: str) -> "_Header":
-        """The request header of flexible versions."""
-        return _Header(self.API_KEY, self.API_VERSION, correlation_id, client_id.encode())
+        """The request header."""
+        tags = b"\0" if self._api.is_flexible else b""
+        return _Header(self.API_KEY, self.API_VERSION, correlation_id, client_id.encode(), tags)
 
     def encode(self) -> bytes:
         """The body."""
@@ -117,7 +121,7 @@ class RawRequest:
 
     def parse_response_header(self, frame: BytesIO) -> Any:
         """Read the response header; the frame is left at the body."""
-        return ResponseHeader_v1.decode(frame)
+        return (ResponseHeader_v1 if self._api.is_flexible else ResponseHeader_v0).decode(frame)
 
 
 async def ask(client: Sender, node_id: int, api: Api, body: bytes, *, connection: object = 0) -> Reader:

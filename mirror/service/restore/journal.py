@@ -77,6 +77,9 @@ class RestoreJournal:
         try:
             if plan is not None:
                 await asyncio.to_thread(self._put_plan, plan)
+            elif not await asyncio.to_thread(self._plans, with_undone=True):
+                self.why_not = "none was begun"
+                return
             start = RestoreStart(
                 format_version=FORMAT_VERSION,
                 restore_id=self.restore_id,
@@ -159,13 +162,13 @@ class RestoreJournal:
             ),
         )
 
-    def _plans(self) -> list[RestorePlanned]:
+    def _plans(self, *, with_undone: bool = False) -> list[RestorePlanned]:
         """The newest plan that is kept, unless it was undone since."""
         try:
             history = read_history(self._repository, self.restore_id)
         except DamageError:  # none yet, or one that cannot be read: it is put once more
             return []
-        return [one for one in history.plans[-1:] if one.written_at_ms > history.undone_at_ms]
+        return [one for one in history.plans[-1:] if with_undone or one.written_at_ms > history.undone_at_ms]
 
     def _put_offsets(self, plan: RestorePlan) -> None:
         for partitions in map_offsets(self._repository, plan):

@@ -13,7 +13,7 @@ from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import describe_cluster, log_offsets
 from mirror.service.restore.plan_file import PlanFile
 
-__all__ = ["Standing", "TopicStanding", "stand_of", "topics_of_plan"]
+__all__ = ["UNKNOWN_BEFORE", "Standing", "TopicStanding", "stand_of", "topics_of_plan"]
 
 UNKNOWN_BEFORE = "not known"
 

@@ -1,0 +1,235 @@
+"""``mirror restore abort``: put everything back as it was before a restore."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import click
+
+from mirror.cli.consent import Consent, confirm
+from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.output import emit_json, human_count, print_line, print_table
+from mirror.cli.restore_again import tell_record
+from mirror.cli.restore_command import require_consentable
+from mirror.cli.restore_named import NamedRestore, NamedTarget, find_named, on_target
+from mirror.errors import PartialError, RefusedError
+from mirror.kafka.admin import Admin
+from mirror.kafka.client import MirrorClient
+from mirror.service.restore.journal import RestoreJournal
+from mirror.service.restore.rollback import GroupRollback, find_rollbacks, refuse_moved, roll_back
+from mirror.service.restore.standing import Standing, stand_of
+from mirror.service.restore.undoing import TopicUndo, Undo, plan_undo, undo_topics
+
+__all__ = ["abort_command"]
+
+
+@click.command(name="abort")
+@click.argument("restore", metavar="ID")
+@click.option("--repository", default="", metavar="ALIAS", help="Another repository than the worker's.")
+@click.option("--complete", is_flag=True, help="Also delete topics that are complete, or of which no record is kept.")
+@click.option("--foreign", is_flag=True, help="Also delete topics that got records of others since.")
+@click.option("--no-groups", is_flag=True, help="Leave consumer groups where they are.")
+@click.option(
+    "--yes", is_flag=True, help="Do not ask; needs --target-cluster-id where the target is the source cluster."
+)
+@click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done and stop.")
+@json_option
+@pass_cli
+def abort_command(
+    cli: CliContext,
+    restore: str,
+    repository: str,
+    complete: bool,
+    foreign: bool,
+    no_groups: bool,
+    yes: bool,
+    target_cluster_id: str | None,
+    reason: str,
+    dry_run: bool,
+) -> int:
+    """Put everything back as it was before a restore: topics that it made are deleted, those that were there and empty are made
+    empty again with the settings they had, consumer groups go where they stood.
+
+    A topic that held records before is never touched. One that is complete, or got records of others since, is kept unless you say
+    --complete or --foreign. ID is as `mirror restore list` shows it, its first letters, or the file of its plan. Exits 3 where
+    something of the restore is kept.
+    """
+    named = find_named(cli, repository, restore)
+    consent = Consent(yes=yes, cluster_id=target_cluster_id)
+    require_consentable(cli, named.planned.target, consent, is_dry=dry_run)
+    abort = _Abort(cli, named, consent, with_complete=complete, with_foreign=foreign, with_groups=not no_groups)
+    return asyncio.run(abort.run(reason, is_dry=dry_run))
+
+
+class _Abort:
+    def __init__(
+        self,
+        cli: CliContext,
+        named: NamedRestore,
+        consent: Consent,
+        *,
+        with_complete: bool,
+        with_foreign: bool,
+        with_groups: bool,
+    ) -> None:
+        self._cli = cli
+        self._named = named
+        self._consent = consent
+        self._with_complete = with_complete
+        self._with_foreign = with_foreign
+        self._with_groups = with_groups
+
+    async def run(self, reason: str, *, is_dry: bool) -> int:
+        async with on_target(self._cli, self._named) as (client, admin, target):
+            undos = await self._undos(client, admin)
+            rollbacks = await self._rollbacks(client, admin, undos)
+            if not self._cli.as_json:
+                _print(self._named, target, undos, rollbacks)
+            if is_dry:
+                if not self._cli.as_json:
+                    print_line("nothing was changed (--dry-run)")
+                self._emit(undos, rollbacks, is_done=False)
+                return 0
+            refuse_moved(rollbacks, target.target_alias)
+            self._consent_to(target, undos, rollbacks)
+            await self._do(client, admin, undos, rollbacks, reason)
+        self._emit(undos, rollbacks, is_done=True)
+        return 0
+
+    async def _undos(self, client: MirrorClient, admin: Admin) -> list[TopicUndo]:
+        history = self._named.history
+        before = {} if history is None else history.topics_before()
+        return [
+            plan_undo(
+                standing,
+                before.get(standing.topic.target_topic),
+                with_complete=self._with_complete,
+                with_foreign=self._with_foreign,
+            )
+            for standing in await stand_of(client, admin, self._named.topics)
+        ]
+
+    async def _rollbacks(self, client: MirrorClient, admin: Admin, undos: Sequence[TopicUndo]) -> list[GroupRollback]:
+        if self._named.history is None or not self._with_groups:
+            return []
+        undone = {one.name for one in undos if one.undo is not Undo.KEEP}
+        return await find_rollbacks(client, admin, self._named.history, topics=undone)
+
+    def _consent_to(self, target: NamedTarget, undos: Sequence[TopicUndo], rollbacks: Sequence[GroupRollback]) -> None:
+        confirm(target, self._consent, is_source=target.is_source, what="to undo a restore in it")
+        count = sum(one.deletes for one in undos)
+        if self._consent.yes or not (count or rollbacks):
+            return
+        if not sys.stdin.isatty():
+            raise RefusedError("this deletes topics or moves groups: nothing was changed", hint="if it is meant: --yes")
+        typed = click.prompt(f"Type the number of topics that go, {count}", default="", err=True)
+        if typed != str(count):
+            raise RefusedError("the number was not typed: nothing was changed")
+
+    async def _do(
+        self,
+        client: MirrorClient,
+        admin: Admin,
+        undos: Sequence[TopicUndo],
+        rollbacks: Sequence[GroupRollback],
+        reason: str,
+    ) -> None:
+        journal = RestoreJournal(
+            self._named.repository,
+            self._named.planned,
+            verb="abort",
+            reason=reason,
+            command=self._cli.same_again(sys.argv[1:]),
+        )
+        await journal.begin()
+        tell_record(journal, quiet=self._cli.as_json)
+        try:
+            await roll_back(client, rollbacks)
+            await undo_topics(client, admin, undos)
+            _require_nothing_left(undos)
+        except BaseException as error:
+            await journal.end(error)
+            raise
+        await journal.end()
+
+    def _emit(self, undos: Sequence[TopicUndo], rollbacks: Sequence[GroupRollback], *, is_done: bool) -> None:
+        if not self._cli.as_json:
+            if is_done:
+                print_line(
+                    f"{self._named.restore_id} is aborted: everything is as it was before", bold=True, color="green"
+                )
+            return
+        emit_json(
+            {
+                "restore_id": self._named.restore_id,
+                "done": is_done,
+                "topics": [
+                    {
+                        "target_topic": one.name,
+                        "standing": one.standing.standing.value,
+                        "undo": one.undo.value,
+                        "why": one.why,
+                        "offsets": one.standing.there_offsets + one.standing.later_offsets,
+                    }
+                    for one in undos
+                ],
+                "groups": [
+                    {
+                        "group": one.group,
+                        "put_back": len(one.put_back),
+                        "forgotten": len(one.forget),
+                        "moved": list(one.moved),
+                        "members": one.members,
+                    }
+                    for one in rollbacks
+                ],
+            }
+        )
+
+
+def _require_nothing_left(undos: Sequence[TopicUndo]) -> None:
+    left = [f"{one.name} ({one.why})" for one in undos if one.is_left]
+    if left:
+        raise PartialError(
+            f"{len(left)} topics of this restore are kept: {', '.join(left[:5])}",
+            hint="the rest is as it was; the same command with these options deletes them too",
+        )
+
+
+def _print(
+    named: NamedRestore, target: NamedTarget, undos: Sequence[TopicUndo], rollbacks: Sequence[GroupRollback]
+) -> None:
+    print_line(
+        f"undo {named.restore_id} on {target.target_alias}: cluster {target.target_cluster_id} at {target.target_bootstrap}",
+        bold=True,
+    )
+    if target.is_source:
+        print_line("THIS IS THE SOURCE CLUSTER", bold=True, color="red")
+    if named.history is None:
+        print_line(
+            "no record of it is kept: only topics that bear its mark are touched, with --complete, and no groups",
+            color="yellow",
+        )
+    elif named.history.state == "no end":
+        print_line("its last run has no end: it was killed, or is still at work; then stop it first", color="yellow")
+    print_table(
+        ("topic", "on the target", "offsets", "will be done", "why"),
+        [
+            (
+                one.name,
+                one.standing.standing.value,
+                human_count(one.standing.there_offsets + one.standing.later_offsets)
+                if one.standing.standing is not Standing.ABSENT
+                else "–",
+                one.undo.value,
+                one.why,
+            )
+            for one in undos
+        ],
+        right=("offsets",),
+        below=("why",),
+    )
+    for one in rollbacks:
+        print_line(f"group {one.group}: {len(one.put_back)} positions back, {len(one.forget)} forgotten")
