@@ -49,7 +49,9 @@ def gone_in_table(table: RunTable, present: Iterable[tuple[str, int]] = ()) -> l
     for number, writer in enumerate(table.writers):
         rows = order[bounds[number] : bounds[number + 1]]
         durable = int(of["durable_sequence"][rows].max(initial=0))
-        if int((np.unique(of["sequence"][rows]) <= durable).sum()) == durable:
+        known = np.sort(of["sequence"][rows])
+        known = known[(known >= 1) & (known <= durable)]
+        if np.count_nonzero(np.diff(known, prepend=0)) == durable:
             continue
         columns = (of[name][rows].tolist() for name in ("sequence", "durable_sequence", "sealed_at_ms"))
         seen += [(writer, *numbers) for numbers in zip(*columns, strict=True)]

@@ -18,6 +18,8 @@ from mirror.core.segment.index import ForkEntry, GapEntry, RunEntry, StartEntry
 
 __all__ = ["cover_table"]
 
+_NARROW = 1 << 16
+
 
 def cover_table(table: RunTable) -> dict[PartitionId, PartitionCoverage]:
     """The coverage of every partition incarnation."""
@@ -49,10 +51,20 @@ def _rows_by_partition(table: RunTable) -> dict[PartitionId, Int64s]:
     """The rows of each partition's runs, by their first offset."""
     if not table.run_count:
         return {}
-    order = np.lexsort((table.runs["start_offset"], table.runs["partition"]))
+    partitions = table.runs["partition"]
+    if len(table.partitions) <= _NARROW:
+        partitions = partitions.astype(np.uint16)  # numpy sorts these by radix
+    order = np.argsort(partitions, kind="stable")
     ordered = table.runs["partition"][order]
     bounds = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(order)]
-    return {table.partition_id(int(ordered[first])): order[first:following] for first, following in pairwise(bounds)}
+    found: dict[PartitionId, Int64s] = {}
+    for first, following in pairwise(bounds):
+        rows = order[first:following]
+        starts = table.runs["start_offset"][rows]
+        if (starts[1:] < starts[:-1]).any():
+            rows = rows[np.argsort(starts, kind="stable")]
+        found[table.partition_id(int(ordered[first]))] = rows
+    return found
 
 
 def _cover(

@@ -3,7 +3,8 @@
 Readers ignore unknown fields and refuse unknown ``required_features``; every field has the meaning that docs/format.md gives it.
 """
 
-from typing import Annotated, Literal, TypeVar
+import threading
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import xxhash
@@ -238,6 +239,23 @@ def _checksum_member(body: bytes) -> bytes:
 _CHECKSUM_MEMBER_BYTES = len(_checksum_member(b""))
 
 
+_decoders: dict[type[msgspec.Struct], msgspec.json.Decoder[Any]] = {}
+_one_at_a_time = threading.Lock()
+
+
+def _decoder_of(kind: type[_T]) -> "msgspec.json.Decoder[_T]":
+    """The decoder of a type, made by one thread.
+
+    msgspec (0.22) describes a type to itself when it is first decoded. Threads that find the description half made read where nothing is:
+    the process dies.
+    """
+    known = _decoders.get(kind)
+    if known is None:
+        with _one_at_a_time:
+            known = _decoders.setdefault(kind, msgspec.json.Decoder(kind))
+    return known
+
+
 def decode_json(kind: type[_T], data: bytes, where: str) -> _T:
     """The inverse of :func:`encode_json`, for the versions and features this reader knows.
 
@@ -246,12 +264,12 @@ def decode_json(kind: type[_T], data: bytes, where: str) -> _T:
         UnsupportedFormatError: a newer format version, or a required feature that is not known here.
     """
     try:
-        probe = msgspec.json.decode(data, type=_Versions)
+        probe = _decoder_of(_Versions).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamageError(f"{where}: {error}") from error
     require_features(probe.format_version, probe.required_features, where)
     try:
-        return msgspec.json.decode(data, type=kind)
+        return _decoder_of(kind).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamageError(f"{where}: {error}") from error
 

@@ -11,6 +11,7 @@ from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.records import RawRecord
 from mirror.core.recovery_point import ALL_TIMES, PointKind, RecoveryPoint
 from mirror.core.restore_plan import PartitionPlan, RestorePlan
+from mirror.core.run_pieces import RunPieces
 from mirror.service.restore.resume_exact import kept_records, last_kept_before
 from mirror.storage.repository import Repository
 
@@ -69,7 +70,8 @@ def _boundary(
     after = clip(whole, partition.coverage.next_offset, whole.next_offset).runs
     until_ms = bounds.until_ms
     if until_ms is not None:  # within what is kept, records of later times are left out
-        inside = [run for run in partition.coverage.runs if (run.run.max_timestamp_ms or 0) > until_ms]
+        pieces = RunPieces.of(partition.coverage.runs)
+        inside = pieces.chosen(pieces.column("max_timestamp_ms") > until_ms)
         for piece in inside:
             for record in kept_records(repository, piece, ALL_TIMES):
                 if record.timestamp_ms > until_ms:

@@ -1,5 +1,6 @@
 """What is left to load of a partition."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mirror.core.coverage import CoveredRun
@@ -23,7 +24,7 @@ class PartitionRest:
         is_blank: nothing but filler is there.
     """
 
-    pieces: tuple[CoveredRun, ...]
+    pieces: Sequence[CoveredRun]
     skip_records: int = 0
     done_records: int = 0
     total_records: int | None = None
@@ -39,4 +40,4 @@ Rests = dict[TopicPartition, PartitionRest]
 
 def rest_of(partition: PartitionPlan) -> PartitionRest:
     """All of a partition of which nothing is on the target."""
-    return PartitionRest(pieces=tuple(partition.coverage.runs) if partition.coverage else ())
+    return PartitionRest(pieces=partition.coverage.runs if partition.coverage else ())

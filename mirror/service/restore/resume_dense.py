@@ -69,7 +69,7 @@ async def compare_dense(
     if log_end == before + counts[index]:
         index, before = index + 1, log_end
     return PartitionRest(
-        pieces=tuple(coverage.runs[index:]),
+        pieces=coverage.runs[index:],
         skip_records=log_end - before,
         done_records=log_end,
         total_records=sum(counts),

@@ -111,7 +111,7 @@ async def compare_exact(
             topic, name, f"its last batch is not number {done_records:,} of the records before offset {log_end:,}"
         )
     return PartitionRest(
-        pieces=tuple(clip(coverage, log_end, coverage.next_offset).runs),
+        pieces=clip(coverage, log_end, coverage.next_offset).runs,
         done_records=done_records,
         identity=found.identity,
         next_sequence=found.next_sequence,
@@ -143,7 +143,7 @@ async def _without_records(
     if start_offset > begin or (log_end > begin if is_blank else start_offset < begin):
         raise _other(topic, name, f"it holds offsets [{start_offset:,}, {log_end:,}), but shall begin at {begin:,}")
     return PartitionRest(
-        pieces=tuple(clip(coverage, log_end, coverage.next_offset).runs),
+        pieces=clip(coverage, log_end, coverage.next_offset).runs,
         identity=identity,
         next_sequence=next_sequence % SEQUENCE_MODULUS,
         position=log_end,
