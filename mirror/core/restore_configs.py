@@ -93,7 +93,7 @@ def final_configs(
     final = dict(source)
     dropped = [name for name in _NOT_COPIED if final.pop(name, None) is not None]
     notes = [f"{name} is not put back: it names brokers of the source" for name in dropped]
-    replicas = final.get("min.insync.replicas")
+    replicas = final.get("min.insync.replicas", default_configs.get("min.insync.replicas"))
     if replicas is not None and int(replicas) > replication_factor:
         final["min.insync.replicas"] = str(replication_factor)
         notes.append(f"min.insync.replicas {replication_factor} instead of {replicas}: so many replicas there are")

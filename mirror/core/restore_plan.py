@@ -36,11 +36,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetTopic:
-    """A topic that the target has; ``configs`` are those set on the topic, ``logs`` the ``(log start, log end)`` by partition."""
+    """A topic that the target has; ``configs`` are those set on the topic, ``logs`` the ``(log start, log end)`` by partition.
+
+    ``replication_factor`` is the least of its partitions; None where nobody asked.
+    """
 
     partition_count: int
     configs: Mapping[str, str]
     logs: Sequence[tuple[int, int]]
+    replication_factor: int | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -8,6 +8,7 @@ from mirror.core.cuts import PartitionCut, clip, hole_offsets, leading_loss
 from mirror.core.positions import PartitionId
 from mirror.core.recovery_point import ALL_TIMES, OffsetMode, RecoveryPoint, TimeBounds
 from mirror.core.restore_configs import final_configs, load_configs
+from mirror.core.restore_conflicts import refuse_too_many_replicas, setting_notes
 from mirror.core.restore_mark import RestoreMark
 from mirror.core.restore_plan import (
     PartitionPlan,
@@ -59,10 +60,12 @@ def plan_restore(
 
     Raises:
         UsageError: names that cannot be.
-        RefusedError: a decision is needed: offsets missing, stored too short or too long to fill, a target topic that is not empty.
+        RefusedError: a decision is needed: offsets missing, stored too short or too long to fill, too few brokers, a target topic that is
+            not empty.
     """
     present = target.topic_names | target.topics.keys()
     refuse_colliding({name: selection.target_name(name) for name in chosen}, present)
+    refuse_too_many_replicas(selection, chosen, topics, target)
     plans = tuple(
         _plan_topic(name, topic_id, selection, cuts, coverages, topics, target, now_ms)
         for name, topic_id in chosen.items()
@@ -165,9 +168,12 @@ def _plan_topic(
         raise UsageError(
             f"replication factor {replication_factor} is more than the {target.broker_count} brokers of {target.alias}"
         )
-    if captured and not selection.replication_factor and replication_factor < captured.replication_factor:
+    if present is not None and present.replication_factor is not None:
+        replication_factor = present.replication_factor
+    if captured and replication_factor < captured.replication_factor:
         notes.append(
-            f"replication factor {replication_factor} instead of {captured.replication_factor}: too few brokers"
+            f"{replication_factor} instead of {captured.replication_factor} replicas: "
+            + ("as it is there now" if present else "--replication-factor")
         )
     final, held, config_notes = final_configs(
         captured.configs if captured else {},
@@ -176,6 +182,7 @@ def _plan_topic(
         default_configs=target.default_configs,
         now_ms=now_ms,
     )
+    told = setting_notes(final, mine, default_configs=target.default_configs, now_ms=now_ms)
     if not target.takes_markers and any(partition.hole_offsets for partition in partitions):
         notes.append(
             "holes are filled by aborted transactions (the right ClusterAction on the cluster is missing): consumers that read "
@@ -197,7 +204,7 @@ def _plan_topic(
         load_configs=load_configs(final, mine, mark),
         final_configs=final,
         held=held,
-        notes=(*notes, *config_notes),
+        notes=(*notes, *config_notes, *told),
         mark=mark,
     )
 

@@ -83,13 +83,14 @@ def _plan(
     cluster_id: str = "target",
     defaults: dict[str, str] | None = None,
     names: Sequence[str] = (),
+    brokers: int = 3,
     **selection: Any,
 ) -> RestorePlan:
     target = TargetCluster(
         alias="dr",
         cluster_id=cluster_id,
         bootstrap="b:1",
-        broker_count=2,
+        broker_count=brokers,
         topics=present or {},
         default_configs=defaults or {},
         topic_names=frozenset(names),
@@ -118,7 +119,7 @@ def test_a_plain_topic() -> None:
     assert topic.state is TopicState.ABSENT
     assert [p.records for p in topic.partitions] == [0, 10]
     assert topic.partitions[1].is_exact
-    assert topic.replication_factor == 2
+    assert topic.replication_factor == 3
     assert topic.load_configs["retention.ms"] == "-1"
     assert topic.load_configs["message.timestamp.before.max.ms"] == MARK
     assert topic.final_configs == {"segment.ms": "5"}
@@ -174,7 +175,7 @@ def test_missing_offsets_are_refused_unless_allowed() -> None:
         ({"renames": {"x": "y"}}, "no topic of that name"),
         ({"renames": {"t": "a b"}}, "not a name"),
         ({"renames": {"t": "__consumer_offsets"}}, "not a name"),
-        ({"replication_factor": 3}, "more than the 2 brokers"),
+        ({"replication_factor": 4}, "more than the 3 brokers"),
     ],
 )
 def test_names_and_numbers_that_cannot_be(selection: dict[str, Any], said: str) -> None:
@@ -269,7 +270,7 @@ def test_retention_that_would_delete_is_held() -> None:
 def test_settings_that_cannot_be_put_back_are_told() -> None:
     """Replica counts beyond the target's, and settings that name brokers."""
     topic = _topic("t", min_insync_replicas="3", follower_replication_throttled_replicas="0:1")
-    (plan,) = _plan([topic], []).topics
+    (plan,) = _plan([topic], [], replication_factor=2).topics
     assert plan.final_configs == {"min.insync.replicas": "2"}
     assert plan.load_configs["min.insync.replicas"] == "2"
     assert len(plan.notes) == 3

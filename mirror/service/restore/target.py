@@ -13,8 +13,15 @@ __all__ = ["examine_target"]
 
 _BROKER_NAMES = {
     "cleanup.policy": "log.cleanup.policy",
+    "max.message.bytes": "message.max.bytes",
+    "message.timestamp.after.max.ms": "log.message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms": "log.message.timestamp.before.max.ms",
+    "message.timestamp.difference.max.ms": "log.message.timestamp.difference.max.ms",
+    "message.timestamp.type": "log.message.timestamp.type",
+    "min.insync.replicas": "min.insync.replicas",
     "retention.bytes": "log.retention.bytes",
     "retention.ms": "log.retention.ms",
+    "socket.request.max.bytes": "socket.request.max.bytes",
 }
 
 
@@ -39,6 +46,7 @@ async def examine_target(
     topics = {
         name: TargetTopic(
             partition_count=count,
+            replication_factor=min(len(one.replicas) for one in cluster.topics[name].partitions),
             configs=non_default(configs[name]),
             logs=[
                 (log.log_start_offset, log.high_watermark)

@@ -1,0 +1,124 @@
+"""What stands against a restore on its target, and what is done about each: told in the plan, or refused with the option that decides.
+
+Retention that would delete is a *hold*, see `restore_configs`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from mirror.core.coverage import PartitionCoverage
+from mirror.core.moments import format_moment
+from mirror.core.restore_plan import TargetCluster
+from mirror.core.restore_selection import RestoreSelection
+from mirror.core.segment.index import RunEntry, TopicObject
+from mirror.errors import RefusedError
+
+__all__ = ["refuse_too_many_replicas", "setting_notes"]
+
+_NO_LIMIT_MS = 2**63 - 1
+_MAX_MESSAGE_BYTES = 1_048_588
+_SHOWN = 20
+
+
+def refuse_too_many_replicas(
+    selection: RestoreSelection, chosen: Mapping[str, str], topics: Sequence[TopicObject], target: TargetCluster
+) -> None:
+    """Fewer copies than at the source are a decision.
+
+    Args:
+        selection: whether a replication factor is given.
+        chosen: topic → topic id.
+        topics: the captures.
+        target: its brokers, and which topics it has already.
+
+    Raises:
+        RefusedError: a topic that must be created wants more replicas than there are brokers.
+    """
+    if selection.replication_factor:
+        return
+    lines = [
+        f"{topic.topic}: {topic.replication_factor}"
+        for topic in topics
+        if chosen.get(topic.topic) == topic.topic_id
+        and topic.replication_factor > target.broker_count
+        and selection.target_name(topic.topic) not in target.topics
+    ]
+    if not lines:
+        return
+    brokers = "1 broker" if target.broker_count == 1 else f"{target.broker_count} brokers"
+    count = "1 topic has" if len(lines) == 1 else f"{len(lines)} topics have"
+    more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    listed = "".join(f"\n  {line}" for line in [*lines[:_SHOWN], *more])
+    raise RefusedError(
+        f"{target.alias} has {brokers}, {count} more replicas than that at the source:{listed}",
+        hint=f"--replication-factor {target.broker_count} creates them with so many; or start the other brokers",
+    )
+
+
+def setting_notes(
+    final: Mapping[str, str],
+    coverages: Sequence[PartitionCoverage],
+    *,
+    default_configs: Mapping[str, str],
+    now_ms: int,
+) -> list[str]:
+    """Settings that would refuse, restamp or remove restored records, and what is done about each.
+
+    Args:
+        final: the topic's settings afterwards.
+        coverages: of its partitions.
+        default_configs: of the target, by the names of topic configs.
+        now_ms: the caller's clock.
+    """
+    effective = {**default_configs, **final}
+    runs = [piece.run for coverage in coverages for piece in coverage.runs]
+    notes: list[str] = []
+    if effective.get("message.timestamp.type") == "LogAppendTime":
+        notes.append(
+            "message.timestamp.type LogAppendTime: CreateTime while it is loaded, so that records keep the times that consumers saw; "
+            "put back for new records"
+        )
+    else:
+        notes += _time_notes(effective, runs, now_ms)
+    notes += _size_notes(effective, runs)
+    if "compact" in effective.get("cleanup.policy", "delete"):
+        whose = "" if "cleanup.policy" in final else "the target's default "
+        notes.append(
+            f"{whose}cleanup.policy {effective['cleanup.policy']}: nothing is compacted while it is loaded; once it is complete, the "
+            "brokers remove older values of a key"
+        )
+    return notes
+
+
+def _time_notes(effective: Mapping[str, str], runs: Sequence[RunEntry], now_ms: int) -> list[str]:
+    times = [(run.min_base_timestamp_ms, run.max_timestamp_ms) for run in runs]
+    oldest_ms = min((first for first, _ in times if first is not None), default=None)
+    newest_ms = max((last for _, last in times if last is not None), default=None)
+    notes: list[str] = []
+    for name, record_ms, distance_ms in (
+        ("message.timestamp.before.max.ms", oldest_ms, now_ms - (oldest_ms or now_ms)),
+        ("message.timestamp.after.max.ms", newest_ms, (newest_ms or now_ms) - now_ms),
+    ):
+        limit = effective.get(name, effective.get("message.timestamp.difference.max.ms"))
+        if record_ms is not None and int(limit or _NO_LIMIT_MS) < distance_ms:
+            notes.append(
+                f"{name} {limit} would refuse a record of {format_moment(record_ms)}: lifted while it is loaded, put back for new records"
+            )
+    return notes
+
+
+def _size_notes(effective: Mapping[str, str], runs: Sequence[RunEntry]) -> list[str]:
+    """Of a run the mean size of its batches is known: one of them is at least as large."""
+    largest = max((-(-run.fetched_bytes // run.batch_count) for run in runs if run.batch_count), default=0)
+    limit = int(effective.get("max.message.bytes", _MAX_MESSAGE_BYTES))
+    notes: list[str] = []
+    if largest > limit:
+        notes.append(
+            f"max.message.bytes {limit:,} would refuse batches of {largest:,} bytes or more: raised while it is loaded, then put back"
+        )
+    request = effective.get("socket.request.max.bytes")
+    if request is not None and largest > int(request):
+        notes.append(
+            f"the brokers take no request of more than {int(request):,} bytes (socket.request.max.bytes), batches have {largest:,} or "
+            "more: raise it on the target's brokers first"
+        )
+    return notes
