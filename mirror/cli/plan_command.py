@@ -11,15 +11,18 @@ import click
 import msgspec
 
 from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.estimate_view import estimate_json, print_estimate
 from mirror.cli.output import emit_json, print_line
 from mirror.cli.progress import waiting
 from mirror.cli.readings_view import print_readings, readings_json
 from mirror.cli.restore_command import open_session
 from mirror.cli.restore_options import selection_options
 from mirror.cli.restore_view import boundaries_json, plan_json, print_boundaries, print_plan
+from mirror.core.restore_estimate import estimate, workload_of
 from mirror.core.restore_rights import MissingRight, text_of
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import AccessError, UsageError
+from mirror.service.restore.measuring import measure_reading
 from mirror.service.restore.plan_file import PlanFile, freeze
 from mirror.service.restore.readings import find_readings
 from mirror.service.restore.run import Inventory, RestoreSession
@@ -76,6 +79,9 @@ async def _plan(
             coverages, sealed = inventory.coverages, inventory.sealed_at_ms
             readings = await asyncio.to_thread(find_readings, source, plan, coverages, sealed, now_ms=now_ms)
             missing = await session.missing_rights(plan)
+            rate = await asyncio.to_thread(measure_reading, source, plan)
+    work = workload_of(plan)
+    duration = estimate(work, reading=rate)
     repository_id = source.identity.repository_id
     frozen = freeze(selection, plan, repository_id, reason=reason, as_asked=output is None)
     if output is not None:
@@ -87,6 +93,7 @@ async def _plan(
                 "plan": plan_json(plan),
                 "boundaries": boundaries_json(edges),
                 "readings": readings_json(plan.point, readings),
+                "estimate": estimate_json(duration, work, rate),
                 "unreadable": inventory.unreadable,
                 "missing_rights": missing,
                 "file": output and str(output),
@@ -98,6 +105,7 @@ async def _plan(
     print_plan(plan)
     print_boundaries(edges)
     print_readings(plan.point, readings)
+    print_estimate(duration, work)
     for right in missing:
         print_line(f"MISSING RIGHT on {target}: {text_of(right)}", color="red")
     if missing:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mirror.cli.output import human_bytes, human_count, human_duration, print_line, print_table
+from mirror.cli.plan_topics import offsets_text
 from mirror.cli.restore_state_view import print_state_plan, print_state_result, state_plan_json
 from mirror.cli.restore_there import there_now
 from mirror.core.moments import format_moment
@@ -39,19 +40,20 @@ def print_plan(plan: RestorePlan) -> None:
             topic.replication_factor,
             ("" if all(p.is_exact for p in topic.partitions) else "≤ ") + human_count(topic.records),
             human_bytes(topic.stored_bytes),
+            offsets_text(plan, topic),
         )
         for topic in plan.topics
     ]
     print_table(
-        ("topic", "incarnation", "as", "there now", "partitions", "replicas", "records", "stored"),
+        ("topic", "incarnation", "as", "there now", "partitions", "replicas", "records", "stored", "offsets"),
         rows,
         right=("partitions", "replicas", "records", "stored"),
-        below=("incarnation",),
+        below=("incarnation", "offsets"),
         optional=("replicas",),
     )
     _print_groups(plan)
     print_state_plan(plan)
-    for line in [*(f"NOT RESTORED  {text}" for text in plan.left_out), *_accuracy(plan)]:
+    for line in [*(f"NOT RESTORED  {text}" for text in plan.left_out), *_accuracy(plan), *plan.in_use]:
         print_line(line, color="yellow")
     for topic in plan.topics:
         for line in _remarks(plan, topic):
@@ -203,6 +205,7 @@ def plan_json(plan: RestorePlan) -> dict[str, Any]:
         "recovery_point": plan.point.option,
         "offsets": plan.offsets.name.lower(),
         "left_out": list(plan.left_out),
+        "in_use": list(plan.in_use),
         "groups": [
             {
                 "group": group.group,

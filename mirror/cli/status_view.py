@@ -5,6 +5,7 @@ from typing import Any
 
 from mirror.cli.human import human_bytes, human_count, human_duration, utc
 from mirror.cli.output import print_line, print_table
+from mirror.cli.status_holds_view import holds_json, holds_lines
 from mirror.core.objectives import monthly_price
 from mirror.core.status import PartitionStatus, worst_first
 from mirror.service.status import StatusReport
@@ -95,6 +96,8 @@ def print_status(report: StatusReport, *, by_partition: bool) -> None:
     _print_others(report)
     if report.groups is not None:
         print_line(groups_line(report, report.groups), color="yellow" if report.groups.reason else None)
+    for line in holds_lines(report.holds):
+        print_line(line, color="yellow")
     _print_left_out(report)
     _print_totals(report)
 
@@ -250,4 +253,5 @@ def as_json(report: StatusReport) -> dict[str, Any]:
         "partitions": report.partitions,
         "others": report.others,
         "groups": report.groups,
+        "holds": holds_json(report.holds),
     }

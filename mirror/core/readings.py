@@ -6,56 +6,53 @@ opened. What batch headers tell is taken for the times in them: a record that is
 what is opened.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 
-from mirror.core.coverage import CoveredRun, PartitionCoverage
-from mirror.core.cuts import clip
+import numpy as np
+import numpy.typing as npt
+
+from mirror.core.coverage import PartitionCoverage
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import TimeBounds
-from mirror.core.restore_plan import is_exact
-from mirror.core.segment.index import RunEntry
+from mirror.core.run_pieces import RunPieces
+from mirror.core.run_table import Int64s
 
-__all__ = ["Counted", "PartitionReadings", "Piece", "Share", "counts_of", "pieces_of", "share_of"]
+__all__ = ["Counted", "PartitionReadings", "Side", "counts_of", "sides_of"]
 
-
-class Share(Enum):
-    """How much of a run is stamped within some times, as far as its index tells."""
-
-    NONE = auto()
-    SOME = auto()
-    ALL = auto()
+_Bools = npt.NDArray[np.bool_]
 
 
-def share_of(run: RunEntry, bounds: TimeBounds) -> Share:
-    """By the earliest and the latest time that the index has of a run."""
-    first_ms, last_ms = run.min_base_timestamp_ms, run.max_timestamp_ms
-    if not run.record_count or first_ms is None or last_ms is None:
-        return Share.NONE
-    first_ms = min(first_ms, last_ms)
-    if (bounds.since_ms is not None and last_ms < bounds.since_ms) or (
-        bounds.until_ms is not None and first_ms > bounds.until_ms
-    ):
-        return Share.NONE
-    return Share.ALL if bounds.keeps(first_ms) and bounds.keeps(last_ms) else Share.SOME
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a run on one side of the cut.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Side:
+    """The pieces of runs on one side of the cut of ``--at``, with what their indexes tell; all arrays are by piece.
 
     Attributes:
-        covered: which offsets of which run.
-        is_in_at: whether ``--at`` takes it.
-        share: how much of it ``--until`` takes.
-        is_counted: whether the run's record count is that of this part.
+        is_in_at: whether ``--at`` takes them.
+        pieces: ascending.
+        records: how many each holds; of a clipped run about in proportion.
+        are_counted: whether that is certain.
+        are_within, are_outside: whether ``--until`` takes all of it, or nothing; where neither, it must be opened to tell.
     """
 
-    covered: CoveredRun
     is_in_at: bool
-    share: Share
-    is_counted: bool
+    pieces: RunPieces
+    records: Int64s
+    are_counted: _Bools
+    are_within: _Bools
+    are_outside: _Bools
+
+    def undecided(self, most: int) -> list[int]:
+        """Pieces that must be opened to tell whether the other reading takes them otherwise: next to the cut first."""
+        same = self.are_within if self.is_in_at else self.are_outside
+        certain = (self.are_within | self.are_outside) & (same | self.are_counted)
+        found = np.flatnonzero(~certain)
+        nearest = found[::-1] if self.is_in_at else found
+        return [int(number) for number in nearest[:most]]
+
+    def uncounted(self, most: int) -> list[int]:
+        """Pieces that must be opened to count them."""
+        return [int(number) for number in np.flatnonzero(~self.are_counted)[:most]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +87,8 @@ class PartitionReadings:
         return bool(self.only_at or self.only_until)
 
 
-def pieces_of(whole: PartitionCoverage, at_range: tuple[int, int] | None, bounds: TimeBounds) -> list[Piece]:
-    """A partition in parts that can be counted.
+def sides_of(whole: PartitionCoverage, at_range: tuple[int, int] | None, bounds: TimeBounds) -> list[Side]:
+    """A partition in parts that can be counted: before what ``--at`` takes, that, and what follows.
 
     Args:
         whole: all that is stored of it.
@@ -99,53 +96,75 @@ def pieces_of(whole: PartitionCoverage, at_range: tuple[int, int] | None, bounds
         bounds: the times that ``--until`` takes.
     """
     first, following = at_range or (whole.start_offset, whole.start_offset)
-    sides: list[tuple[bool, Sequence[CoveredRun]]] = [
-        (False, clip(whole, whole.start_offset, first).runs if first > whole.start_offset else ()),
-        (True, clip(whole, first, following).runs if following > first else ()),
-        (False, clip(whole, following, whole.next_offset).runs),
-    ]
-    pieces: list[Piece] = []
+    following = max(first, following)
+    pieces = RunPieces.of(whole.runs)
+    sides: list[Side] = []
     reached = -1
-    for is_in_at, runs in sides:
-        for covered in runs:
-            counted = is_exact(covered, is_first=covered.start_offset != reached) or not covered.run.record_count
-            reached = covered.next_offset
-            pieces.append(Piece(covered, is_in_at, share_of(covered.run, bounds), counted))
-    return pieces
+    for is_in_at, start, end in (
+        (False, whole.start_offset, first),
+        (True, first, following),
+        (False, following, max(whole.next_offset, following)),
+    ):
+        inside = pieces.clipped(start, end)
+        if start < end and len(inside):
+            sides.append(_side(inside, bounds, is_in_at=is_in_at, reached=reached))
+            reached = int(inside.next_offsets[-1])
+    return sides
 
 
-def counts_of(name: TopicPartition, pieces: Iterable[Piece], opened: Mapping[int, Counted]) -> PartitionReadings:
+def _side(pieces: RunPieces, bounds: TimeBounds, *, is_in_at: bool, reached: int) -> Side:
+    records = pieces.column("record_count")
+    last_ms = pieces.column("max_timestamp_ms")
+    first_ms = np.minimum(pieces.column("min_base_timestamp_ms"), last_ms)
+    within = records > 0
+    outside = records == 0
+    if bounds.since_ms is not None:
+        within &= first_ms >= bounds.since_ms
+        outside |= last_ms < bounds.since_ms
+    if bounds.until_ms is not None:
+        within &= last_ms <= bounds.until_ms
+        outside |= first_ms > bounds.until_ms
+    follow = pieces.follow_directly
+    follow[0] = int(pieces.start_offsets[0]) == reached
+    # Where nothing stored stands directly before a run, its first batch may begin below it.
+    counted = (pieces.are_whole & (follow | (pieces.start_offsets == 0))) | (records == 0)
+    offsets = np.maximum(pieces.column("next_offset") - pieces.column("start_offset"), 1)
+    shares = np.maximum((records * ((pieces.next_offsets - pieces.start_offsets) / offsets)).astype(np.int64), 1)
+    return Side(
+        is_in_at=is_in_at,
+        pieces=pieces,
+        records=np.where(counted, records, shares),
+        are_counted=counted,
+        are_within=within & ~outside,
+        are_outside=outside,
+    )
+
+
+def counts_of(
+    name: TopicPartition, sides: Sequence[Side], opened: Mapping[tuple[int, int], Counted]
+) -> PartitionReadings:
     """The readings of a partition.
 
     Args:
         name: of the partition.
-        pieces: see :func:`pieces_of`.
-        opened: what was counted in those that were opened, by their number among the pieces.
+        sides: see :func:`sides_of`.
+        opened: what was counted in pieces that were opened, by ``(number of the side, number of the piece)``.
     """
     at = until = only_at = only_until = 0
     exact = True
-    for number, piece in enumerate(pieces):
-        records, kept, left = _certain(piece, opened.get(number))
-        exact = exact and kept + left == records
-        until += kept
-        if piece.is_in_at:
-            at += records
-            only_at += left
+    for number, side in enumerate(sides):
+        records = side.records.copy()
+        kept = np.where(side.are_counted & side.are_within, records, 0)
+        left = np.where(side.are_counted & side.are_outside, records, 0)
+        for (_, piece), found in ((at_, one) for at_, one in opened.items() if at_[0] == number):
+            records[piece], kept[piece], left[piece] = found.records, found.kept, found.records - found.kept
+        exact = exact and bool((kept + left == records).all())
+        until += int(kept.sum())
+        if side.is_in_at:
+            at += int(records.sum())
+            only_at += int(left.sum())
         else:
-            only_until += kept
+            only_until += int(kept.sum())
     return PartitionReadings(
         name=name, at_records=at, until_records=until, only_at=only_at, only_until=only_until, is_exact=exact
     )
-
-
-def _certain(piece: Piece, found: Counted | None) -> tuple[int, int, int]:
-    """Records of a piece, how many are certainly within the times, and how many certainly are not."""
-    if found is not None:
-        return found.records, found.kept, found.records - found.kept
-    covered, records = piece.covered, piece.covered.run.record_count
-    if not piece.is_counted:  # a part of the run: about in proportion
-        offsets = max(1, covered.run.next_offset - covered.run.start_offset)
-        return max(1, records * (covered.next_offset - covered.start_offset) // offsets), 0, 0
-    if piece.share is Share.SOME:
-        return records, 0, 0
-    return (records, records, 0) if piece.share is Share.ALL else (records, 0, records)

@@ -5,11 +5,14 @@ Retention that would delete is a *hold*, see `restore_configs`.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.moments import format_moment
 from mirror.core.restore_plan import TargetCluster
 from mirror.core.restore_selection import RestoreSelection
-from mirror.core.segment.index import RunEntry, TopicObject
+from mirror.core.run_pieces import RunPieces
+from mirror.core.segment.index import TopicObject
 from mirror.errors import RefusedError
 
 __all__ = ["refuse_too_many_replicas", "setting_notes"]
@@ -70,7 +73,7 @@ def setting_notes(
         now_ms: the caller's clock.
     """
     effective = {**default_configs, **final}
-    runs = [piece.run for coverage in coverages for piece in coverage.runs]
+    runs = [RunPieces.of(coverage.runs) for coverage in coverages]
     notes: list[str] = []
     if effective.get("message.timestamp.type") == "LogAppendTime":
         notes.append(
@@ -89,10 +92,11 @@ def setting_notes(
     return notes
 
 
-def _time_notes(effective: Mapping[str, str], runs: Sequence[RunEntry], now_ms: int) -> list[str]:
-    times = [(run.min_base_timestamp_ms, run.max_timestamp_ms) for run in runs]
-    oldest_ms = min((first for first, _ in times if first is not None), default=None)
-    newest_ms = max((last for _, last in times if last is not None), default=None)
+def _time_notes(effective: Mapping[str, str], runs: Sequence[RunPieces], now_ms: int) -> list[str]:
+    oldest = (pieces.oldest_ms("min_base_timestamp_ms") for pieces in runs)
+    oldest_ms = min((one for one in oldest if one is not None), default=None)
+    newest = (pieces.newest_ms() for pieces in runs)
+    newest_ms = max((one for one in newest if one is not None), default=None)
     notes: list[str] = []
     for name, record_ms, distance_ms in (
         ("message.timestamp.before.max.ms", oldest_ms, now_ms - (oldest_ms or now_ms)),
@@ -106,9 +110,10 @@ def _time_notes(effective: Mapping[str, str], runs: Sequence[RunEntry], now_ms: 
     return notes
 
 
-def _size_notes(effective: Mapping[str, str], runs: Sequence[RunEntry]) -> list[str]:
+def _size_notes(effective: Mapping[str, str], runs: Sequence[RunPieces]) -> list[str]:
     """Of a run the mean size of its batches is known: one of them is at least as large."""
-    largest = max((-(-run.fetched_bytes // run.batch_count) for run in runs if run.batch_count), default=0)
+    means = (-(-pieces.column("fetched_bytes") // np.maximum(pieces.column("batch_count"), 1)) for pieces in runs)
+    largest = max((int(mean.max(initial=0)) for mean in means), default=0)
     limit = int(effective.get("max.message.bytes", _MAX_MESSAGE_BYTES))
     notes: list[str] = []
     if largest > limit:

@@ -139,6 +139,7 @@ class RestorePlan:
     """The whole restore; ``left_out`` says of selected topics that are not restored why, ``group_notes`` the same of groups.
 
     ``state`` is what is put beside topics and groups, where it was asked for.
+    ``in_use`` says who reads or writes its topics on the target now.
     """
 
     target_alias: str
@@ -153,6 +154,7 @@ class RestorePlan:
     group_notes: tuple[str, ...] = ()
     scope: RestoreScope = RestoreScope.ALL
     state: StatePlan | None = None
+    in_use: tuple[str, ...] = ()
 
     @property
     def records(self) -> int:

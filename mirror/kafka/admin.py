@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from mirror.errors import ClusterBusyError, UnreachableError
+from mirror.errors import ClusterBusyError, MirrorError, UnreachableError
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.connection import ClusterConnection, confluent_options, security_stamp
 from mirror.kafka.errors import kafka_error_to_ours
@@ -174,6 +174,32 @@ class Admin:
             [group], include_authorized_operations=True, request_timeout=_REQUEST_TIMEOUT_S
         )
         return await self._result(asked[group], f"describing group {group}")
+
+    async def describe_groups(self, groups: Sequence[str]) -> dict[str, Any]:
+        """librdkafka's description of each group, or our error."""
+        if not groups:
+            return {}
+        handle = await self._admin()
+        asked = handle.describe_consumer_groups(list(groups), request_timeout=_REQUEST_TIMEOUT_S)
+        return {group: await self._outcome(future, f"describing group {group}") for group, future in asked.items()}
+
+    async def validate_topics(self, topics: Sequence[NewTopic]) -> dict[str, MirrorError | None]:
+        """Whether the cluster would create these topics, without doing so: by name None, or why not."""
+        if not topics:
+            return {}
+        handle = await self._admin()
+        asked = handle.create_topics(list(topics), validate_only=True, request_timeout=_REQUEST_TIMEOUT_S)
+        found: dict[str, MirrorError | None] = {}
+        for name, future in asked.items():
+            outcome = await self._outcome(future, f"creating topic {name}")
+            found[name] = outcome if isinstance(outcome, MirrorError) else None
+        return found
+
+    async def _outcome(self, future: "Future[Any]", what: str) -> Any:
+        try:
+            return await self._result(future, what)
+        except MirrorError as error:
+            return error
 
     async def _admin(self) -> AdminClient:
         """The handle; a new one if certificate files were replaced, since librdkafka reads them only once."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from mirror.config import Config
@@ -19,6 +19,7 @@ from mirror.kafka.cluster import ClusterDescription
 from mirror.service.groups import choose_group_log
 from mirror.service.status_committed import gone_offsets
 from mirror.service.status_groups import GroupCounter, GroupsStatus, groups_status, not_to_be_ignored
+from mirror.service.status_holds import ClusterHolds, HoldsObserver
 from mirror.service.status_repository import RecentPace, RepositoryObserver, RepositoryTotals
 from mirror.service.status_source import SourceObserver, SourceView
 from mirror.service.verify_coverage import fresh_holes
@@ -35,6 +36,7 @@ class StatusReport:
     Attributes:
         partitions: of the live incarnations of selected topics.
         groups: of the capture of consumer groups; None where only some topics were asked for.
+        holds: clusters with topics whose retention a restore left lifted, or of which that is not known.
         others: stored partitions of topics that were deleted, created anew, or are no longer selected.
         left_out: topic → rule, of topics that are not backed up.
         problems: what could not be asked, in sentences.
@@ -52,6 +54,7 @@ class StatusReport:
     prices: Prices
     problems: list[str]
     groups: GroupsStatus | None = None
+    holds: list[ClusterHolds] = field(default_factory=list)
 
 
 class StatusObserver:
@@ -69,6 +72,7 @@ class StatusObserver:
         self._topics = topics
         self._stored = RepositoryObserver(repository)
         self._counter = GroupCounter(repository)
+        self._holds = HoldsObserver(config, repository)
         own = frozenset(internal_topics(config.worker.id).values())
         self._own_topics = own
         self._source: SourceObserver | None = None
@@ -97,6 +101,8 @@ class StatusObserver:
             AccessError, UnreachableError, StoreError: the repository cannot be read.
         """
         coverage = await asyncio.to_thread(self._stored.refresh, _now_ms())
+        topics = {entry.topic for entry in coverage.values() if self._is_wanted(entry.topic)}
+        looking_for_holds = asyncio.create_task(self._holds.look(topics - {GROUP_LOG_TOPIC}))
         view, unreachable = await self._look_at_source(coverage)
         if view is not None and any(_gone(entry, view).length for entry in coverage.values()):
             # Objects may have come, and been committed, since the repository was read.
@@ -145,6 +151,7 @@ class StatusObserver:
             ),
             problems=[] if view is None else list(dict.fromkeys(view.problems)),
             groups=await self._groups(coverage, view, judged_groups, totals.newest_object_ms, now_ms),
+            holds=await looking_for_holds,
         )
 
     async def _groups(

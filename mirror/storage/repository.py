@@ -269,12 +269,17 @@ class Repository:
         self.store.put(key, encode_checked(topic))
 
     def list_topics(
-        self, *, as_of_ms: int | None = None, on_damage: Callable[[str, Exception], None] | None = None
+        self,
+        *,
+        as_of_ms: int | None = None,
+        topics: Collection[str] | None = None,
+        on_damage: Callable[[str, Exception], None] | None = None,
     ) -> list[TopicObject]:
         """The newest capture of every incarnation of every topic.
 
         Args:
             as_of_ms: the newest of those made until then, or the first one where all are later.
+            topics: only these; None for all.
             on_damage: called with the key and the error of an object that cannot be read; without it the error is raised.
 
         Raises:
@@ -283,7 +288,7 @@ class Repository:
         newest: dict[tuple[str, str], TopicKey] = {}
         for info in self.store.list(TOPICS_PREFIX):
             key = _parsed(parse_topic_key, info.key, info.key, on_damage)
-            if key is None:
+            if key is None or (topics is not None and key.topic not in topics):
                 continue
             known = newest.get((key.topic, key.topic_id))
             if known is None or _counts_more(key.captured_at_ms, known.captured_at_ms, as_of_ms):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from mirror.cli.__main__ import main
 from mirror.storage.folder import FolderStore
@@ -68,3 +68,44 @@ async def test_a_hold_is_listed_and_released(
     assert await asyncio.to_thread(run, "release", "--yes") == 0
     assert _configs(kafka.bootstrap, f"h-{name}")["retention.ms"] == "3600000"
     assert await asyncio.to_thread(run, "release", "--yes") == 2
+
+
+async def test_status_shows_holds(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the command that ends them, for each cluster that answers; one that does not is said, and nothing is slower for it."""
+    name, other = topic(1, retention_ms="3600000"), topic(1, retention_ms="-1")
+    old_ms = time.time_ns() // 1_000_000 - 3 * 3_600_000
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for each in (name, other):
+        producer.produce(each, b"x", partition=0, timestamp=old_ms)
+    assert producer.flush(30) == 0
+    store = FolderStore(str(tmp_path / "repo"))
+    store.create()
+    await capture(kafka.bootstrap, [name, other], store)
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    lifted = ConfigEntry("retention.ms", "-1", incremental_operation=AlterConfigOpType.SET)
+    for each in (name, other):  # as a restore leaves them; `other` kept everything at the source too
+        resource = ConfigResource(ResourceType.TOPIC, each, incremental_configs=[lifted])
+        admin.incremental_alter_configs([resource])[resource].result(20)
+    config = tmp_path / "mirror.toml"
+    config.write_text(
+        f'[worker]\nid = "w"\nsource = "src"\ntopics = ["{name}", "{other}"]\n'
+        f'[clusters.src]\nrole = "source"\nbootstrap_servers = ["{kafka.bootstrap}"]\n'
+        f'[clusters.dst]\nrole = "target"\nbootstrap_servers = ["{kafka.bootstrap}"]\n'
+        '[clusters.gone]\nrole = "target"\nbootstrap_servers = ["127.0.0.1:1"]\n'
+        f'[repositories.r]\nurl = "file://{tmp_path}/repo"\n'
+    )
+    run = ["--config", str(config), "status"]
+    assert await asyncio.to_thread(main, [*run, "--json"]) in (0, 6)
+    by_cluster = {one["cluster"]: one for one in json.loads(capsys.readouterr().out)["holds"]}
+    held = [{"topic": name, "settings": {"retention.ms": "3600000"}}]
+    assert (by_cluster["dst"]["topics"], by_cluster["dst"]["problem"]) == (held, None)
+    assert by_cluster["dst"]["release_command"] == "mirror holds release --target dst"
+    assert by_cluster["src"]["topics"] == held
+    assert "127.0.0.1:1" in by_cluster["gone"]["problem"]
+    await asyncio.to_thread(main, run)
+    said = capsys.readouterr().out
+    assert f"on hold since a restore: retention of 1 topic of dst ({name})" in said
+    assert "to end it: mirror holds release --target dst" in said
+    assert "holds of gone: not known" in said

@@ -13,7 +13,7 @@ from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import describe_cluster, list_offsets, log_offsets
 from mirror.service.restore.target import examine_target
 
-__all__ = ["Hold", "find_holds", "release_hold"]
+__all__ = ["Hold", "find_holds", "held_settings", "release_hold"]
 
 _LIFTED = "-1"
 _RETENTION = ("retention.ms", "retention.bytes")
@@ -39,6 +39,18 @@ class Hold:
     all_offsets: int
 
 
+def held_settings(present: Mapping[str, str], source: Mapping[str, str]) -> dict[str, str | None]:
+    """The settings that are lifted on a topic but were not at the source: each with the source's value, None for the default.
+
+    Args:
+        present: what is set on the topic now.
+        source: what was captured of it.
+    """
+    return {
+        name: source.get(name) for name in _RETENTION if present.get(name) == _LIFTED and source.get(name) != _LIFTED
+    }
+
+
 async def find_holds(
     client: MirrorClient, admin: Admin, captured: Mapping[str, TopicObject], *, alias: str, bootstrap: str, now_ms: int
 ) -> list[Hold]:
@@ -57,10 +69,7 @@ async def find_holds(
     target = await examine_target(client, admin, sorted(captured.keys() & there), alias=alias, bootstrap=bootstrap)
     holds: list[Hold] = []
     for name, topic in sorted(target.topics.items()):
-        for setting in _RETENTION:
-            wanted = captured[name].configs.get(setting)
-            if topic.configs.get(setting) != _LIFTED or wanted == _LIFTED:
-                continue
+        for setting, wanted in held_settings(topic.configs, captured[name].configs).items():
             effective = wanted or target.default_configs.get(setting)
             retention_ms = int(effective or _DEFAULT_RETENTION_MS) if setting == "retention.ms" else None
             doomed, total = await _doomed(client, name, topic.partition_count, retention_ms, now_ms)

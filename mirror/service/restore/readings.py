@@ -6,10 +6,11 @@ What is opened is bounded, whatever the repository holds; beyond that counts say
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.positions import PartitionId, TopicPartition
-from mirror.core.readings import Counted, PartitionReadings, Piece, Share, counts_of, pieces_of
+from mirror.core.readings import Counted, PartitionReadings, Side, counts_of, sides_of
 from mirror.core.recovery_point import PointKind, TimeBounds
 from mirror.core.restore_plan import RestorePlan
 from mirror.core.restore_selection import RestoreSelection
@@ -45,15 +46,12 @@ class Readings:
     at_is_refused: str = ""
 
 
-@dataclass(slots=True)
-class _Partition:
-    name: TopicPartition
-    pieces: list[Piece]
+class _Wanted(NamedTuple):
+    """A piece to be opened: its partition, and the numbers of side and piece there."""
 
-    @property
-    def turn(self) -> int:
-        """The number of the first piece after the cut."""
-        return max((number + 1 for number, piece in enumerate(self.pieces) if piece.is_in_at), default=0)
+    partition: TopicPartition
+    place: tuple[int, int]
+    piece: CoveredRun
 
 
 def find_readings(
@@ -87,13 +85,13 @@ def find_readings(
     except RefusedError as error:
         return Readings(at_is_refused=error.message)
     bounds = TimeBounds(point.since_ms, point.time_ms)
-    partitions = [
-        _Partition(TopicPartition(topic.topic, partition.partition), pieces_of(coverages[pid], ranges.get(pid), bounds))
+    partitions = {
+        TopicPartition(topic.topic, partition.partition): sides_of(coverages[pid], ranges.get(pid), bounds)
         for topic in plan.topics
         for partition in topic.partitions
         for pid in (PartitionId(topic.topic_id, partition.partition),)
         if partition.cut is not None and pid in coverages
-    ]
+    }
     return _count(repository, partitions, bounds, most_runs)
 
 
@@ -123,45 +121,44 @@ def _at_ranges(
     return {pid: (cut.start_offset, cut.next_offset) for pid, cut in cuts.by_partition.items()}
 
 
-def _count(repository: Repository, partitions: Sequence[_Partition], bounds: TimeBounds, most_runs: int) -> Readings:
+def _count(
+    repository: Repository, partitions: Mapping[TopicPartition, Sequence[Side]], bounds: TimeBounds, most_runs: int
+) -> Readings:
     opener = _Opener(repository, bounds, most_runs)
-    undecided = [
-        (abs(number - turn), partition, number)
-        for partition in partitions
-        for turn in (partition.turn,)
-        for number, piece in enumerate(partition.pieces)
-        if piece.share is Share.SOME
+    ranked = [
+        (rank, name, (number, piece))
+        for name, sides in partitions.items()
+        for number, side in enumerate(sides)
+        for rank, piece in enumerate(side.undecided(most_runs + 1))
     ]
-    undecided.sort(key=lambda one: one[0])  # of every partition what lies next to the cut first
-    opened = opener.open([one[1:] for one in undecided])
-    found = [counts_of(p.name, p.pieces, opened.get(p.name, {})) for p in partitions]
-    # Where the two differ, parts of runs are counted too; elsewhere nobody needs to know.
+    ranked.sort(key=lambda one: one[0])  # of every partition what lies next to the cut first
+    nearest = ranked[: 2 * most_runs]  # a run may be on both sides
+    opened = opener.open([_wanted(partitions, name, place) for _, name, place in nearest])
+    found = {name: counts_of(name, sides, opened.get(name, {})) for name, sides in partitions.items()}
+    # Where the two differ, all parts of runs are counted; elsewhere nobody needs to know.
     parts = [
-        (partition, number)
-        for partition, one in zip(partitions, found, strict=True)
-        if _may_differ(partition, one)
-        for number, piece in enumerate(partition.pieces)
-        if not piece.is_counted and number not in opened.get(partition.name, {})
+        _wanted(partitions, name, (number, piece))
+        for name, one in found.items()
+        if one.differ
+        for number, side in enumerate(partitions[name])
+        for piece in side.uncounted(most_runs)
+        if (number, piece) not in opened.get(name, {})
     ]
     for name, more in opener.open(parts).items():
         opened.setdefault(name, {}).update(more)
-    found = [counts_of(p.name, p.pieces, opened.get(p.name, {})) for p in partitions]
+        found[name] = counts_of(name, partitions[name], opened[name])
+    skipped = {name for _, name, place in ranked if place not in opened.get(name, {})}
     return Readings(
-        differing=tuple(one for one in found if one.differ),
-        unsure=tuple(
-            one.name
-            for partition, one in zip(partitions, found, strict=True)
-            if not one.differ and not one.is_exact and _may_differ(partition, one)
-        ),
+        differing=tuple(one for one in found.values() if one.differ),
+        unsure=tuple(name for name, one in found.items() if not one.differ and name in skipped),
         opened_runs=opener.opened_runs,
     )
 
 
-def _may_differ(partition: _Partition, found: PartitionReadings) -> bool:
-    """Whether something that is on the side of one reading alone may be in a piece that is not opened."""
-    return found.differ or any(
-        piece.share is not (Share.ALL if piece.is_in_at else Share.NONE) for piece in partition.pieces
-    )
+def _wanted(
+    partitions: Mapping[TopicPartition, Sequence[Side]], name: TopicPartition, place: tuple[int, int]
+) -> _Wanted:
+    return _Wanted(name, place, partitions[name][place[0]].pieces[place[1]])
 
 
 class _Opener:
@@ -174,39 +171,35 @@ class _Opener:
         self._left_bytes = _MOST_BYTES
         self.opened_runs = 0
 
-    def open(self, wanted: Sequence[tuple[_Partition, int]]) -> dict[TopicPartition, dict[int, Counted]]:
-        """What was counted, by partition and number of the piece; pieces that are missing were too many."""
-        runs: dict[tuple[str, int, TopicPartition], list[tuple[_Partition, int]]] = {}
-        for partition, number in wanted:
-            covered = partition.pieces[number].covered
-            runs.setdefault((covered.object_key, covered.run.position, partition.name), []).append((partition, number))
-        chosen: list[list[tuple[_Partition, int]]] = []
+    def open(self, wanted: Sequence[_Wanted]) -> dict[TopicPartition, dict[tuple[int, int], Counted]]:
+        """What was counted, by partition and place; pieces that are missing were too many, or damaged."""
+        runs: dict[tuple[str, int, TopicPartition], list[_Wanted]] = {}
+        for one in wanted:
+            runs.setdefault((one.piece.object_key, one.piece.run.position, one.partition), []).append(one)
+        chosen: list[list[_Wanted]] = []
         for same_run in runs.values():
-            partition, number = same_run[0]
-            size_bytes = partition.pieces[number].covered.run.raw_bytes
+            size_bytes = same_run[0].piece.run.raw_bytes
             if self.opened_runs >= self._most_runs or size_bytes > self._left_bytes:
                 continue
             self.opened_runs += 1
             self._left_bytes -= size_bytes
             chosen.append(same_run)
-        found: dict[TopicPartition, dict[int, Counted]] = {}
+        found: dict[TopicPartition, dict[tuple[int, int], Counted]] = {}
         with ThreadPoolExecutor(_READERS, thread_name_prefix="readings") as pool:
             for same_run, counted in zip(chosen, pool.map(self._read, chosen), strict=True):
-                if counted is None:
-                    continue
-                for (partition, number), one in zip(same_run, counted, strict=True):
-                    found.setdefault(partition.name, {})[number] = one
+                for one, count in zip(same_run, counted or (), strict=counted is not None):
+                    found.setdefault(one.partition, {})[one.place] = count
         return found
 
-    def _read(self, same_run: Sequence[tuple[_Partition, int]]) -> list[Counted] | None:
+    def _read(self, same_run: Sequence[_Wanted]) -> list[Counted] | None:
         """None where the run is damaged: that is for the restore to say, if it needs the run at all."""
         try:
             return self._counted(same_run)
         except DamageError:
             return None
 
-    def _counted(self, same_run: Sequence[tuple[_Partition, int]]) -> list[Counted]:
-        pieces: tuple[CoveredRun, ...] = tuple(partition.pieces[number].covered for partition, number in same_run)
+    def _counted(self, same_run: Sequence[_Wanted]) -> list[Counted]:
+        pieces = tuple(one.piece for one in same_run)
         counted: list[Counted] = []
         for loaded in load_task(self._repository, ReadTask(pieces[0].object_key, pieces)):
             records = kept = 0

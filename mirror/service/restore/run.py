@@ -35,6 +35,8 @@ from mirror.service.restore.resume import compare_with_target
 from mirror.service.restore.rights import find_missing_rights, require_rights
 from mirror.service.restore.state import add_state, put_state, require_change_rights
 from mirror.service.restore.target import examine_target
+from mirror.service.restore.target_creation import refuse_uncreatable
+from mirror.service.restore.target_users import describe_users
 from mirror.service.restore.writers import choose_writers
 from mirror.service.snapshots import SnapshotPoint, snapshot_point
 from mirror.storage.repository import Repository
@@ -131,9 +133,13 @@ class RestoreSession:
         """
         assert self._client is not None
         plan, target = await self._draft(selection, now_ms=now_ms)
-        await require_change_rights(Admin(self._connection, self._client), plan)
-        await refuse_active(self._client, Admin(self._connection, self._client), plan)
-        return await compare_with_target(self._repository, self._client, plan, target)
+        admin = Admin(self._connection, self._client)
+        await require_change_rights(admin, plan)
+        await refuse_active(self._client, admin, plan)
+        plan, rests = await compare_with_target(self._repository, self._client, plan, target)
+        await refuse_uncreatable(admin, plan)
+        in_use = await describe_users(self._client, admin, plan, now_ms=now_ms)
+        return replace(plan, in_use=in_use), rests
 
     async def missing_rights(self, plan: RestorePlan) -> list[MissingRight]:
         """What the target does not let us do of the plan; asks without changing anything."""

@@ -1,0 +1,104 @@
+"""Retention that a restore left lifted, on every configured cluster that answers soon: for `mirror status`.
+
+Finds restored topics under the names that they have in the repository; `mirror holds list --prefix` or `--rename` finds the others.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from mirror.config import Config
+from mirror.core.segment.index import TopicObject
+from mirror.errors import MirrorError
+from mirror.kafka.admin import Admin, non_default
+from mirror.kafka.client import open_client
+from mirror.kafka.cluster import describe_cluster
+from mirror.service.restore.holds import held_settings
+from mirror.service.wiring import connection_for
+from mirror.storage.repository import Repository
+
+__all__ = ["ClusterHolds", "HeldTopic", "HoldsObserver"]
+
+_ANSWER_S = 3.0
+_LOOK_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldTopic:
+    """A topic on hold: its lifted settings, each with the source's value; None where the cluster's default applied."""
+
+    topic: str
+    settings: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterHolds:
+    """The holds of one configured cluster; ``problem`` says why they are not known."""
+
+    cluster: str
+    topics: tuple[HeldTopic, ...] = ()
+    problem: str = ""
+
+    @property
+    def release_command(self) -> str:
+        """Ends them; empty where there are none."""
+        return f"mirror holds release --target {self.cluster}" if self.topics else ""
+
+
+class HoldsObserver:
+    """Looks at all configured clusters at once, at most once a minute.
+
+    Args:
+        config: its clusters.
+        repository: opened; the source's settings are in it.
+    """
+
+    def __init__(self, config: Config, repository: Repository) -> None:
+        self._config = config
+        self._repository = repository
+        self._found: list[ClusterHolds] = []
+        self._looked_at_s: float | None = None
+
+    async def look(self, topics: Collection[str]) -> list[ClusterHolds]:
+        """Clusters with holds, and those that do not answer within 3 s; never raises.
+
+        Args:
+            topics: names in the repository that matter.
+        """
+        now_s = time.monotonic()
+        if self._looked_at_s is None or now_s - self._looked_at_s >= _LOOK_EVERY_S:
+            wanted = frozenset(topics)
+            found = await asyncio.gather(*(self._cluster(alias, wanted) for alias in sorted(self._config.clusters)))
+            self._found = [one for one in found if one.topics or one.problem]
+            self._looked_at_s = now_s
+        return self._found
+
+    async def _cluster(self, alias: str, topics: frozenset[str]) -> ClusterHolds:
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return ClusterHolds(cluster=alias, topics=await self._held(alias, topics))
+        except MirrorError as error:
+            problem = error.message
+        except TimeoutError:
+            problem = f"no answer within {_ANSWER_S:.0f} s"
+        is_source = self._config.clusters[alias].role == "source"  # what it does not answer, status says already
+        return ClusterHolds(cluster=alias, problem="" if is_source else problem)
+
+    async def _held(self, alias: str, topics: frozenset[str]) -> tuple[HeldTopic, ...]:
+        connection = replace(connection_for(self._config.cluster(alias)), request_timeout_ms=int(_ANSWER_S * 1000))
+        async with await open_client(connection) as client:
+            there = topics & (await describe_cluster(client)).topics.keys()
+            configs = await Admin(connection, client).topic_configs(there) if there else {}
+        set_there = {name: non_default(found) for name, found in configs.items()}
+        lifted = {name: found for name, found in set_there.items() if held_settings(found, {})}
+        captured = await asyncio.to_thread(self._captured, lifted.keys()) if lifted else {}
+        return tuple(
+            HeldTopic(topic=name, settings=held)
+            for name, found in sorted(lifted.items())
+            if name in captured and (held := held_settings(found, captured[name].configs))
+        )
+
+    def _captured(self, names: Collection[str]) -> dict[str, TopicObject]:
+        listed = self._repository.list_topics(topics=names, on_damage=lambda _key, _error: None)
+        return {topic.topic: topic for topic in sorted(listed, key=lambda topic: topic.captured_at_ms)}
