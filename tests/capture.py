@@ -1,8 +1,10 @@
 """Captures topics of a real broker into a repository without a worker: the same fetch, slices, runs and objects, one after another."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+import msgspec
 
 from mirror.core.keys import SegmentKey, format_segment_key
 from mirror.core.positions import TopicPartition, Watermarks
@@ -27,7 +29,7 @@ from mirror.kafka.wire.fetch import READ_COMMITTED, FetchPartition, FetchRequest
 from mirror.storage.object_store import ObjectStore
 from mirror.storage.repository import Repository, create_repository
 
-__all__ = ["Capture", "capture"]
+__all__ = ["Capture", "as_if_configured", "capture"]
 
 _WRITER = "capture"
 
@@ -90,6 +92,16 @@ async def capture(
             )
         await _Pump(client, go_on, cluster.cluster_id, mode, slice_bytes, object_bytes).run(cluster.topics.values())
     return go_on
+
+
+def as_if_configured(taken: Capture, topic: str, configs: Mapping[str, str]) -> None:
+    """Let the repository say that the topic had these settings, which its broker does not have: it shall not act on them meanwhile."""
+    found = max(
+        (one for one in taken.repository.list_topics() if one.topic == topic), key=lambda one: one.captured_at_ms
+    )
+    taken.repository.put_topic(
+        msgspec.structs.replace(found, configs=dict(configs), captured_at_ms=found.captured_at_ms + 1)
+    )
 
 
 class _Pump:

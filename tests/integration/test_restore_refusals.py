@@ -91,22 +91,27 @@ def _produce(bootstrap: str, topic: str, count: int) -> None:
     assert producer.flush(20) == 0
 
 
-def _state(bootstrap: str) -> dict[str, Any]:
-    """Topics with their partitions, settings and log ends."""
+def _state(bootstrap: str, scene: dict[str, str]) -> dict[str, Any]:
+    """Names of all topics and groups; settings and log ends of the scene's: retention may be at work in what other tests left."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     topics = {name: topic for name, topic in admin.list_topics(timeout=10).topics.items() if not name.startswith("__")}
-    names = [TopicPartition(name, partition) for name, topic in topics.items() for partition in topic.partitions]
+    own = sorted(set(scene.values()) & topics.keys())
+    names = [TopicPartition(name, partition) for name in own for partition in topics[name].partitions]
     ends: dict[str, int] = {}
     for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
         found = admin.list_offsets(dict.fromkeys(names, spec), isolation_level=IsolationLevel.READ_UNCOMMITTED)
         ends |= {f"{tp.topic}-{tp.partition} {spec}": future.result(20).offset for tp, future in found.items()}
     configs = {}
-    for resource, future in admin.describe_configs(
-        [ConfigResource(ResourceType.TOPIC, name) for name in topics]
-    ).items():
+    for resource, future in admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in own]).items():
         configs[resource.name] = {key: one.value for key, one in future.result(20).items() if one.source == 1}
-    groups = sorted(group.group_id for group in admin.list_consumer_groups().result(20).valid)
-    return {"ends": ends, "configs": configs, "groups": groups}
+    groups = {group.group_id for group in admin.list_consumer_groups().result(20).valid}
+    return {"topics": set(topics), "ends": ends, "configs": configs, "groups": groups}
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What is there that was not, or is otherwise; what other tests left may go meanwhile."""
+    came = [f"{part}: {after[part] - before[part]}" for part in ("topics", "groups") if after[part] - before[part]]
+    return came + [part for part in ("ends", "configs") if after[part] != before[part]]
 
 
 def _scene(bootstrap: str, topic: Callable[..., str], folder: Path) -> dict[str, str]:
@@ -155,7 +160,7 @@ def test_a_refused_restore_changes_nothing(
 ) -> None:
     """Exit 2 or 4 with the reason, for plans too; topics, settings, log ends and groups are as before."""
     scene = _scene(kafka.bootstrap, topic, tmp_path)
-    before = _state(kafka.bootstrap)
+    before = _state(kafka.bootstrap, scene)
     wrong: list[str] = []
     cases = {what: (one, CONSENT) for what, one in REFUSED.items()} | {
         what: (one, "") for what, one in UNCONSENTED.items()
@@ -166,9 +171,8 @@ def test_a_refused_restore_changes_nothing(
         said = capsys.readouterr().err
         if exit_code != refusal.exit_code or refusal.says.format(**scene) not in said:
             wrong.append(f"{what}: exit {exit_code}, not {refusal.exit_code} with {refusal.says!r}: {said}")
-        after = _state(kafka.bootstrap)
-        if after != before:
-            changed = [part for part in before if after[part] != before[part]]
+        after = _state(kafka.bootstrap, scene)
+        if changed := _changed(before, after):
             wrong.append(f"{what}: changed {changed}: {said}")
             before = after
     assert not wrong, "\n".join(wrong)

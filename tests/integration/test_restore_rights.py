@@ -7,7 +7,6 @@ import secrets
 import time
 from pathlib import Path
 
-import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AclOperation, AdminClient, NewTopic, ResourcePatternType, ResourceType
@@ -15,7 +14,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, NewTopic, ResourceP
 from mirror.cli.__main__ import main
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.storage.opening import open_store
-from tests.capture import capture
+from tests.capture import as_if_configured, capture
 from tests.fault.restore_lab import transactions, trim, watermarks
 from tests.restoring import consume_all, without_offsets
 from tests.servers.minio import MinioServer
@@ -75,11 +74,8 @@ class _Site:
         store = open_store(
             f"s3://{bucket}/r", endpoint=minio.url, access_key=minio.access_key, secret_key=minio.secret_key
         )
-        repository = asyncio.run(capture(server.bootstrap, [self.topic, GROUP_LOG_TOPIC], store)).repository
-        (taken,) = [topic for topic in repository.list_topics() if topic.topic == self.topic]
-        # only in the repository: the source's broker shall not delete what is compared
-        week = {"retention.ms": str(7 * _DAY_MS)}
-        repository.put_topic(msgspec.structs.replace(taken, configs=week, captured_at_ms=taken.captured_at_ms + 1))
+        taken = asyncio.run(capture(server.bootstrap, [self.topic, GROUP_LOG_TOPIC], store))
+        as_if_configured(taken, self.topic, {"retention.ms": str(7 * _DAY_MS)})
         self._configure(minio, bucket)
 
     def _fill(self) -> None:
