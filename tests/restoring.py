@@ -1,5 +1,6 @@
 """Restores for tests, and the judge: what a read_committed consumer of another library sees."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +59,7 @@ role = "source"
 bootstrap_servers = ["127.0.0.1:1"]
 [clusters.dst]
 role = "target"
-bootstrap_servers = {bootstrap.split(",")}
+bootstrap_servers = {json.dumps(bootstrap.split(","))}
 [repositories.r]
 url = "file://{folder}/repo"
 """
