@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from mirror.cli.consent import Consent, can_consent, confirm
+from mirror.cli.consent_replacing import confirm_replacing
 from mirror.cli.context import CliContext, json_option
 from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, print_line
@@ -70,6 +71,12 @@ _BELOW = {
 )
 @click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore.")
+@click.option(
+    "--replace-topics",
+    type=click.IntRange(0),
+    metavar="COUNT",
+    help="With --yes: so many topics, or fewer, may be destroyed.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @json_option
 @click.pass_context
@@ -83,6 +90,7 @@ def command(
     yes: bool,
     target_cluster_id: str | None,
     reason: str,
+    replace_topics: int | None,
     dry_run: bool,
 ) -> int | None:
     """Load topics into a cluster as they were: every record at the offset it had, as consumers saw it.
@@ -104,7 +112,14 @@ def command(
     consent = Consent(yes=yes, cluster_id=target_cluster_id)
     require_consentable(cli, target, consent, is_dry=dry_run)
     opened = open_session(cli, repository or "", target)
-    options = RunOptions(rate=rate, consent=consent, reason=reason, is_dry=dry_run, repository=repository)
+    options = RunOptions(
+        rate=rate,
+        consent=consent,
+        reason=reason,
+        is_dry=dry_run,
+        repository=repository,
+        replace_topics=replace_topics,
+    )
     return asyncio.run(run_restore(cli, opened, target, chosen, planned, options))
 
 
@@ -117,6 +132,7 @@ class RunOptions(NamedTuple):
         reason: why, in the user's words.
         is_dry: print the plan and stop.
         repository: its alias, if one was given.
+        replace_topics: so many topics, or fewer, may be destroyed.
     """
 
     rate: int | None
@@ -124,6 +140,7 @@ class RunOptions(NamedTuple):
     reason: str = ""
     is_dry: bool = False
     repository: str | None = None
+    replace_topics: int | None = None
 
 
 def require_consentable(cli: CliContext, target: str, consent: Consent, *, is_dry: bool = False) -> None:
@@ -223,6 +240,7 @@ async def run_restore(
             return 0
         is_source = plan.target_is_source or cli.config().cluster(target).role == "source"
         confirm(plan, options.consent, is_source=is_source)
+        confirm_replacing(plan, yes=options.consent.yes, count=options.replace_topics)
         command_line = cli.same_again(sys.argv[1:])
         journal = RestoreJournal(source, asked, verb="restore", reason=options.reason, command=command_line)
         await journal.begin(plan)

@@ -15,6 +15,7 @@ from mirror.cli.context import CliContext
 from mirror.cli.times import parse_moment
 from mirror.core.group_plan import GroupChoice
 from mirror.core.moments import format_moment
+from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
 from mirror.core.restore_scope import StateChoice
@@ -116,6 +117,16 @@ _OPTIONS = [
     ),
     click.option("--allow-missing", is_flag=True, help="Restore the rest although offsets are missing."),
     click.option(
+        "--if-not-empty",
+        type=click.Choice([one.value for one in IfNotEmpty]),
+        default="refuse",
+        show_default=True,
+        help="A topic there that holds something else. replace: delete it, and restore it.",
+    ),
+    click.option(
+        "--discard-unstored", is_flag=True, help="With replace: destroy records too that this repository does not have."
+    ),
+    click.option(
         "--allow-short", is_flag=True, help="Although partitions are not stored as far as the recovery point."
     ),
 ]
@@ -164,7 +175,11 @@ def _selection(
     quotas: bool,
     allow_missing: bool,
     allow_short: bool,
+    if_not_empty: str,
+    discard_unstored: bool,
 ) -> RestoreSelection:
+    if discard_unstored and if_not_empty != IfNotEmpty.REPLACE:
+        raise UsageError("--discard-unstored goes with --if-not-empty replace")
     return RestoreSelection(
         topics=_filter(topics, regexes, exclude),
         partitions=frozenset(partitions),
@@ -174,6 +189,8 @@ def _selection(
         replication_factor=replication_factor,
         allow_missing=allow_missing,
         allow_short=allow_short,
+        if_not_empty=IfNotEmpty(if_not_empty),
+        discard_unstored=discard_unstored,
         point=_point(at=at, until=until, latest=latest, to_offsets=to_offsets, snapshot=snapshot, since=since),
         offsets=OffsetMode[offset_mode.upper()],
         max_fill_s=parse_duration_s("--max-fill-time", max_fill_time),

@@ -1,8 +1,12 @@
 """What a restore's plan says of what a topic holds on the target now."""
 
+from typing import Any
+
 from mirror.core.restore_plan import TopicPlan, TopicState
 
-__all__ = ["there_now"]
+__all__ = ["doomed_json", "doomed_lines", "there_now"]
+
+_SHOWN = 20
 
 _STATES = {
     TopicState.ABSENT: "nothing",
@@ -10,6 +14,7 @@ _STATES = {
     TopicState.UNFINISHED: "part of this restore",
     TopicState.FILLED: "records",
     TopicState.COMPLETE: "all of it",
+    TopicState.REPLACED: "records: TO BE DESTROYED",
 }
 
 
@@ -21,3 +26,34 @@ def there_now(topic: TopicPlan) -> str:
     if len(ends) == 1:
         return f"restored to offset {ends[0]:,}, goes on"
     return f"restored to offsets {ends[0]:,} … {ends[-1]:,}, goes on"
+
+
+def doomed_lines(topic: TopicPlan) -> list[str]:
+    """What is destroyed before the topic is restored: every log with its offsets and records, and those that are stored nowhere."""
+    if topic.state is not TopicState.REPLACED:
+        return []
+    records = sum(log.records for log in topic.doomed)
+    logs = [log for log in topic.doomed if log.next_offset > log.start_offset]
+    lines = [f"TO BE DESTROYED: topic {topic.target_topic} and its {records:,} records"]
+    lines += [
+        f"  {topic.target_topic}-{log.partition}: [{log.start_offset:,}, {log.next_offset:,}), {log.records:,} records, "
+        + (f"{log.unstored_records:,} of them NOT IN THIS REPOSITORY" if log.unstored else "all in this repository")
+        for log in logs[:_SHOWN]
+    ]
+    if len(logs) > _SHOWN:
+        lines.append(f"  … and {len(logs) - _SHOWN} partitions more (--json has all)")
+    return lines
+
+
+def doomed_json(topic: TopicPlan) -> list[dict[str, Any]]:
+    """The same, of all partitions."""
+    return [
+        {
+            "partition": log.partition,
+            "start_offset": log.start_offset,
+            "next_offset": log.next_offset,
+            "records": log.records,
+            "unstored": [part._asdict() for part in log.unstored],
+        }
+        for log in topic.doomed
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 from mirror.cli.output import human_bytes, human_count, human_duration, print_line, print_table
 from mirror.cli.plan_topics import offsets_text
 from mirror.cli.restore_state_view import print_state_plan, print_state_result, state_plan_json
-from mirror.cli.restore_there import there_now
+from mirror.cli.restore_there import doomed_json, doomed_lines, there_now
 from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
@@ -55,6 +55,8 @@ def print_plan(plan: RestorePlan) -> None:
     print_state_plan(plan)
     for line in [*(f"NOT RESTORED  {text}" for text in plan.left_out), *_accuracy(plan), *plan.in_use]:
         print_line(line, color="yellow")
+    for line in (line for topic in plan.topics for line in doomed_lines(topic)):
+        print_line(line, bold=True, color="red")
     for topic in plan.topics:
         for line in _remarks(plan, topic):
             print_line(line, color="yellow")
@@ -233,6 +235,7 @@ def plan_json(plan: RestorePlan) -> dict[str, Any]:
                 "topic_id": topic.topic_id,
                 "target_topic": topic.target_topic,
                 "state": topic.state.value,
+                "destroyed": doomed_json(topic),
                 "replication_factor": topic.replication_factor,
                 "load_configs": dict(topic.load_configs),
                 "final_configs": dict(topic.final_configs),

@@ -11,6 +11,7 @@ from enum import StrEnum
 from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.cuts import PartitionCut
 from mirror.core.group_plan import GroupPlan
+from mirror.core.not_empty import DoomedLog, IfNotEmpty
 from mirror.core.recovery_point import OffsetMode, RecoveryPoint
 from mirror.core.restore_configs import HeldConfig
 from mirror.core.restore_mark import RestoreMark
@@ -79,6 +80,8 @@ class TopicState(StrEnum):
     UNFINISHED = "unfinished"  # marked as being loaded by an earlier run; what is there is compared before it goes on
     FILLED = "filled"  # not marked: only good if it holds exactly what this restore would load, or the beginning of it
     BEGINNING = "beginning"  # compared: exactly the beginning of what this restore loads; it goes on behind that
+    MISFIT = "misfit"  # something else, by its partitions or its mark; only good to be replaced
+    REPLACED = "replaced"  # something else: it is deleted, and made anew
     COMPLETE = "complete"  # compared: everything is there already
 
 
@@ -108,7 +111,10 @@ class PartitionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicPlan:
-    """One topic: from which incarnation, to which name, with which settings while it is loaded and afterwards."""
+    """One topic: from which incarnation, to which name, with which settings while it is loaded and afterwards.
+
+    ``doomed`` are the logs on the target that are deleted before.
+    """
 
     topic: str
     topic_id: str
@@ -122,6 +128,7 @@ class TopicPlan:
     held: tuple[HeldConfig, ...]
     notes: tuple[str, ...]
     mark: RestoreMark
+    doomed: tuple[DoomedLog, ...] = ()
 
     @property
     def records(self) -> int:
@@ -155,6 +162,8 @@ class RestorePlan:
     scope: RestoreScope = RestoreScope.ALL
     state: StatePlan | None = None
     in_use: tuple[str, ...] = ()
+    if_not_empty: IfNotEmpty = IfNotEmpty.REFUSE
+    discard_unstored: bool = False
 
     @property
     def records(self) -> int:
@@ -169,7 +178,7 @@ class RestorePlan:
 
 @dataclass(frozen=True, slots=True)
 class CreateTopic:
-    """Create it with the settings for loading; where it exists, empty or unfinished, give it those settings."""
+    """Create it with the settings for loading, after deleting what is in its place; where it is gone on with, give it those settings."""
 
     topic: TopicPlan
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.cuts import PartitionCut, clip, hole_offsets, leading_loss
+from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import PartitionId
 from mirror.core.recovery_point import ALL_TIMES, OffsetMode, RecoveryPoint, TimeBounds
 from mirror.core.restore_configs import final_configs, load_configs
@@ -18,6 +19,7 @@ from mirror.core.restore_plan import (
     TopicPlan,
     TopicState,
 )
+from mirror.core.restore_scope import RestoreScope
 from mirror.core.restore_selection import RestoreSelection, refuse_colliding
 from mirror.core.run_pieces import RunPieces, are_exact
 from mirror.core.segment.index import TopicObject
@@ -63,6 +65,10 @@ def plan_restore(
         RefusedError: a decision is needed: offsets missing, stored too short or too long to fill, too few brokers, a target topic that is
             not empty.
     """
+    if selection.if_not_empty is not IfNotEmpty.REFUSE and selection.scope is not RestoreScope.ALL:
+        raise UsageError(
+            f"--if-not-empty {selection.if_not_empty} goes with a whole restore: settings, records and groups"
+        )
     present = target.topic_names | target.topics.keys()
     refuse_colliding({name: selection.target_name(name) for name in chosen}, present)
     refuse_too_many_replicas(selection, chosen, topics, target)
@@ -85,6 +91,8 @@ def plan_restore(
         point=selection.point,
         offsets=selection.offsets,
         left_out=tuple(left_out),
+        if_not_empty=selection.if_not_empty,
+        discard_unstored=selection.discard_unstored,
     )
 
 
@@ -189,7 +197,7 @@ def _plan_topic(
             "uncommitted see empty records there"
         )
     mark = RestoreMark.of(selection.point, selection.offsets, topic_id, name, selection.partitions)
-    state = _state_of(target_name, target, present, count, mark)
+    state = _state_of(target_name, target, present, count, mark, replaces=selection.if_not_empty is IfNotEmpty.REPLACE)
     if state is TopicState.EMPTY and present and present.configs and dict(present.configs) != final:
         there = ", ".join(f"{key}={value}" for key, value in sorted(present.configs.items()))
         notes.append(f"the empty topic's own settings ({there}) are replaced by those of the source")
@@ -259,11 +267,19 @@ def _without_older_runs(coverage: PartitionCoverage, bounds: TimeBounds) -> Part
 
 
 def _state_of(
-    name: str, target: TargetCluster, present: TargetTopic | None, partition_count: int, mark: RestoreMark
+    name: str,
+    target: TargetCluster,
+    present: TargetTopic | None,
+    partition_count: int,
+    mark: RestoreMark,
+    *,
+    replaces: bool,
 ) -> TopicState:
     if present is None:
         return TopicState.ABSENT
     if present.partition_count != partition_count:
+        if replaces:
+            return TopicState.MISFIT
         raise RefusedError(
             f"topic {name} exists on {target.alias} with {present.partition_count} partitions, {partition_count} are needed",
             hint=f"delete it, or restore under another name: --rename TOPIC={name}-restored",
@@ -272,6 +288,8 @@ def _state_of(
     if there is None:
         return TopicState.EMPTY if present.is_empty else TopicState.FILLED
     if there != mark and not present.is_empty:
+        if replaces:
+            return TopicState.MISFIT
         raise RefusedError(
             f"topic {name} on {target.alias} is being loaded by another restore: {there.option}",
             hint="give the command of that restore to go on with it, or delete the topic there",

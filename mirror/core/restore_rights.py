@@ -54,7 +54,9 @@ def needs_of(plan: RestorePlan) -> RestoreNeeds:
 def _topic_needs(topic: TopicPlan, *, exact: bool) -> frozenset[str]:
     if topic.state is TopicState.COMPLETE:
         return _READING
-    creates = {"CREATE"} if topic.state is TopicState.ABSENT else set()
+    creates = {"CREATE"} if topic.state in (TopicState.ABSENT, TopicState.REPLACED, TopicState.MISFIT) else set()
+    if topic.state in (TopicState.REPLACED, TopicState.MISFIT):
+        creates.add("DELETE")
     trims = {"DELETE"} if exact and any(partition.lead_offset for partition in topic.partitions) else set()
     return LOADING | creates | trims
 

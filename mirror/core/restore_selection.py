@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.group_plan import GroupChoice
 from mirror.core.moments import utc_second
+from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import PartitionId
 from mirror.core.recovery_point import LATEST, OffsetMode, PointKind, RecoveryPoint
 from mirror.core.restore_scope import RestoreScope, StateChoice
@@ -44,6 +45,8 @@ class RestoreSelection:
         partitions: only these of each topic; empty for all. The others are created and stay empty.
         scope: whether topics are made, loaded, or both.
         state: which ACLs and quotas are put.
+        if_not_empty: what is done about a topic that holds something else.
+        discard_unstored: destroy records too that the repository does not have.
     """
 
     topics: TopicFilter
@@ -60,6 +63,8 @@ class RestoreSelection:
     partitions: frozenset[int] = frozenset()
     scope: RestoreScope = RestoreScope.ALL
     state: StateChoice = _NO_STATE
+    if_not_empty: IfNotEmpty = IfNotEmpty.REFUSE
+    discard_unstored: bool = False
 
     def target_name(self, topic: str) -> str:
         """What the topic is called on the target.

@@ -29,6 +29,7 @@ from mirror.service.restore.groups import GroupResult
 from mirror.service.restore.keeping import OffsetKeeper
 from mirror.service.restore.loading import Loader, PartitionJob
 from mirror.service.restore.rate import RateLimit
+from mirror.service.restore.replacing import delete_replaced, require_as_surveyed
 from mirror.service.restore.rest import PartitionRest, rest_of
 from mirror.service.restore.state import StateResult
 from mirror.service.restore.watching import SettingsWatch
@@ -110,6 +111,7 @@ class _Executor:
 
     async def run(self, plan: RestorePlan) -> None:
         await self._require_still_empty(plan)
+        await require_as_surveyed(self._client, plan)
         for instruction in instructions_of(plan):
             match instruction:
                 case CreateTopic(topic):
@@ -156,7 +158,9 @@ class _Executor:
         self.progress.problems[name] = []
 
     async def _prepare(self, topic: TopicPlan, configs: Mapping[str, str]) -> None:
-        if topic.state is TopicState.ABSENT:
+        if topic.state is TopicState.REPLACED:
+            await delete_replaced(self._client, self._admin, topic)
+        if topic.state in (TopicState.ABSENT, TopicState.REPLACED):
             await self._make(topic, configs)
             return
         unwanted = [name for name in topic.present_configs if name not in configs]

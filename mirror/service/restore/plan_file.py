@@ -18,9 +18,10 @@ import msgspec
 from mirror.core.cluster_state import StateAcl, StateQuota
 from mirror.core.group_plan import GroupChoice
 from mirror.core.moments import format_moment
+from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
-from mirror.core.restore_plan import RestorePlan
+from mirror.core.restore_plan import RestorePlan, TopicState
 from mirror.core.restore_scope import RestoreScope, StateChoice
 from mirror.core.restore_selection import RestoreSelection
 from mirror.core.topic_filter import TopicFilter
@@ -71,6 +72,9 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
     quotas: list[StateQuota] | None = None
     state_captured_at_ms: int | None = None
     reason: str = ""
+    if_not_empty: str = IfNotEmpty.REFUSE.value
+    discard_unstored: bool = False
+    replaced: dict[str, list[int]] = {}  # target topic: where each of its logs ended
 
     @property
     def restore_id(self) -> str:
@@ -126,6 +130,8 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
             offsets=OffsetMode[self.offset_mode.upper()],
             max_fill_s=self.max_fill_s,
             partitions=frozenset(self.partitions),
+            if_not_empty=IfNotEmpty(self.if_not_empty),
+            discard_unstored=self.discard_unstored,
             groups=GroupChoice(
                 is_wanted=self.has_groups, regexes=tuple(map(re.escape, self.groups)), renames=self.group_renames
             ),
@@ -151,6 +157,12 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
                 f"the plan is for cluster {self.target_cluster_id}, {plan.target_alias} is {plan.target_cluster_id} now",
                 hint=_HINT,
             )
+        for name, ends in _replaced(plan).items():
+            if self.replaced.get(name) != ends:
+                raise RefusedError(
+                    f"topic {name} on {plan.target_alias} holds something else than the plan of {self.created_at} would destroy",
+                    hint=_HINT,
+                )
         if not self.is_frozen:
             return
         now = _ranges(plan)
@@ -215,6 +227,9 @@ def freeze(
         partitions=sorted(selection.partitions),
         has_groups=bool(_group_names(plan)),
         groups=_group_names(plan),
+        if_not_empty=selection.if_not_empty.value,
+        discard_unstored=selection.discard_unstored,
+        replaced=_replaced(plan),
         group_renames={group.group: group.target_group for group in plan.groups if group.group != group.target_group},
         scope=selection.scope.value,
         acls=_acls(plan),
@@ -240,6 +255,14 @@ def _quotas(plan: RestorePlan) -> list[StateQuota] | None:
 def _group_names(plan: RestorePlan) -> list[str]:
     """Those that are put, or whose ACLs are."""
     return [group.group for group in plan.groups] or list(plan.state.groups if plan.state is not None else ())
+
+
+def _replaced(plan: RestorePlan) -> dict[str, list[int]]:
+    return {
+        topic.target_topic: [log.next_offset for log in topic.doomed]
+        for topic in plan.topics
+        if topic.state is TopicState.REPLACED
+    }
 
 
 def _ranges(plan: RestorePlan) -> dict[str, _Ranges]:

@@ -5,16 +5,20 @@ must hold all of what is restored, or just the beginning of it, see `going_on`. 
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
+from mirror.core.coverage import PartitionCoverage
 from mirror.core.cuts import clip
-from mirror.core.positions import TopicPartition
+from mirror.core.not_empty import IfNotEmpty
+from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.recovery_point import OffsetMode, TimeBounds
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TargetCluster, TopicPlan, TopicState
 from mirror.errors import ClusterBusyError, RefusedError
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
 from mirror.kafka.log_ends import log_ends
+from mirror.service.restore.doomed import find_doomed, refuse_unstored
 from mirror.service.restore.equality import compare_partition
 from mirror.service.restore.going_on import compare_filled, look_again, with_complete_ones
 from mirror.service.restore.rest import Rests
@@ -32,12 +36,24 @@ _COMPARED = (TopicState.UNFINISHED, TopicState.FILLED, TopicState.BEGINNING)
 
 
 async def compare_with_target(
-    repository: Repository, client: MirrorClient, plan: RestorePlan, target: TargetCluster
+    repository: Repository,
+    client: MirrorClient,
+    plan: RestorePlan,
+    target: TargetCluster,
+    coverages: Mapping[PartitionId, PartitionCoverage],
 ) -> tuple[RestorePlan, Rests]:
     """The plan with what is done already, and what is left of each of its partitions that has something.
 
+    Args:
+        repository: where from.
+        client: of the target.
+        plan: by the topics that the target has.
+        target: what it has.
+        coverages: of every partition incarnation: what is stored of topics that are to be replaced.
+
     Raises:
-        RefusedError: a target topic is not empty and neither an unfinished restore of just this nor the beginning of it.
+        RefusedError: a target topic is not empty and neither an unfinished restore of just this nor the beginning of it; or it is to be
+            replaced, and holds records that are not stored.
         DamageError, UnreachableError, ClusterError: the comparison was not possible.
     """
     rests: Rests = {}
@@ -46,23 +62,43 @@ async def compare_with_target(
     times = plan.point.bounds
     exact = plan.offsets is OffsetMode.EXACT
     for topic in plan.topics:
+        if topic.state is TopicState.MISFIT:
+            topics.append(await _doomed(repository, client, topic, coverages))
+            continue
         if topic.state not in _COMPARED or target.topics[topic.target_topic].is_empty:
             topics.append(topic)
             continue
-        logs = logs_of[topic.target_topic] = await _settled_logs(client, topic, may_begin_later=exact)
-        if topic.state is TopicState.FILLED:
-            compared, left = await compare_filled(
-                repository, client, topic, logs, times, alias=target.alias, exact=exact
-            )
-        elif topic.state is TopicState.BEGINNING:
-            compared, left = await look_again(repository, client, topic, logs, times, alias=target.alias, exact=exact)
-        else:
-            compared, left = await _compare_unfinished(repository, client, topic, logs, times, exact=exact)
+        try:
+            logs = logs_of[topic.target_topic] = await _settled_logs(client, topic, may_begin_later=exact)
+            if topic.state is TopicState.FILLED:
+                compared, left = await compare_filled(
+                    repository, client, topic, logs, times, alias=target.alias, exact=exact
+                )
+            elif topic.state is TopicState.BEGINNING:
+                compared, left = await look_again(
+                    repository, client, topic, logs, times, alias=target.alias, exact=exact
+                )
+            else:
+                compared, left = await _compare_unfinished(repository, client, topic, logs, times, exact=exact)
+        except RefusedError:
+            if plan.if_not_empty is not IfNotEmpty.REPLACE or topic.state is TopicState.BEGINNING:
+                raise
+            compared, left = await _doomed(repository, client, topic, coverages), {}
         topics.append(compared)
         rests |= left
     plan = replace(plan, topics=tuple(topics))
+    refuse_unstored(plan)
     plan, others = await with_complete_ones(repository, client, plan, logs_of, alias=target.alias, exact=exact)
     return plan, rests | others
+
+
+async def _doomed(
+    repository: Repository,
+    client: MirrorClient,
+    topic: TopicPlan,
+    coverages: Mapping[PartitionId, PartitionCoverage],
+) -> TopicPlan:
+    return replace(topic, state=TopicState.REPLACED, doomed=await find_doomed(repository, client, topic, coverages))
 
 
 async def _compare_unfinished(

@@ -136,7 +136,7 @@ class RestoreSession:
         admin = Admin(self._connection, self._client)
         await require_change_rights(admin, plan)
         await refuse_active(self._client, admin, plan)
-        plan, rests = await compare_with_target(self._repository, self._client, plan, target)
+        plan, rests = await compare_with_target(self._repository, self._client, plan, target, self._inventory.coverages)
         await refuse_uncreatable(admin, plan)
         in_use = await describe_users(self._client, admin, plan, now_ms=now_ms)
         return replace(plan, in_use=in_use), rests
@@ -244,7 +244,9 @@ class RestoreSession:
             if filler is not None:
                 await filler.start()
             if rests:  # what was on its way has arrived now, or never will
-                plan, rests = await compare_with_target(self._repository, client, plan, target)
+                plan, rests = await compare_with_target(
+                    self._repository, client, plan, target, self._inventory.coverages
+                )
             result = await execute(
                 plan,
                 rests,
