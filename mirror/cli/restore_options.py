@@ -121,7 +121,7 @@ _OPTIONS = [
         type=click.Choice([one.value for one in IfNotEmpty]),
         default="refuse",
         show_default=True,
-        help="A topic there that holds something else. replace: delete it, and restore it.",
+        help="A topic there that holds something else. append: load behind that, with --offsets translated. replace: delete it first.",
     ),
     click.option(
         "--discard-unstored", is_flag=True, help="With replace: destroy records too that this repository does not have."

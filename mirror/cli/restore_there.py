@@ -4,7 +4,7 @@ from typing import Any
 
 from mirror.core.restore_plan import TopicPlan, TopicState
 
-__all__ = ["doomed_json", "doomed_lines", "there_now"]
+__all__ = ["append_lines", "doomed_json", "doomed_lines", "there_now"]
 
 _SHOWN = 20
 
@@ -20,6 +20,8 @@ _STATES = {
 
 def there_now(topic: TopicPlan) -> str:
     """In a few words, for the table of topics."""
+    if topic.state is TopicState.APPENDED:
+        return "records: stay, this goes behind them"
     if topic.state is not TopicState.BEGINNING:
         return _STATES[topic.state]
     ends = sorted({partition.there_next_offset for partition in topic.partitions if partition.coverage is not None})
@@ -43,6 +45,17 @@ def doomed_lines(topic: TopicPlan) -> list[str]:
     if len(logs) > _SHOWN:
         lines.append(f"  … and {len(logs) - _SHOWN} partitions more (--json has all)")
     return lines
+
+
+def append_lines(topic: TopicPlan) -> list[str]:
+    """What appending to the topic means."""
+    if topic.state is not TopicState.APPENDED:
+        return []
+    there = sum(p.base_offset for p in topic.partitions if p.coverage is not None)
+    return [
+        f"{topic.target_topic}: APPENDED behind the {there:,} offsets that are there. What is in both is there TWICE afterwards",
+        f"{topic.target_topic}: its settings become those of the source",
+    ]
 
 
 def doomed_json(topic: TopicPlan) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 from mirror.cli.output import human_bytes, human_count, human_duration, print_line, print_table
 from mirror.cli.plan_topics import offsets_text
 from mirror.cli.restore_state_view import print_state_plan, print_state_result, state_plan_json
-from mirror.cli.restore_there import doomed_json, doomed_lines, there_now
+from mirror.cli.restore_there import append_lines, doomed_json, doomed_lines, there_now
 from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
@@ -103,7 +103,7 @@ def _accuracy(plan: RestorePlan) -> list[str]:
 
 
 def _remarks(plan: RestorePlan, topic: TopicPlan) -> list[str]:
-    lines = [f"{topic.target_topic}: {note}" for note in topic.notes]
+    lines = [*append_lines(topic), *(f"{topic.target_topic}: {note}" for note in topic.notes)]
     lines += _hold_lines(plan, topic)
     for partition in topic.partitions:
         name = f"{topic.topic}-{partition.partition}"
@@ -256,6 +256,7 @@ def plan_json(plan: RestorePlan) -> dict[str, Any]:
                         "records_are_exact": p.is_exact,
                         "done_records": p.done_records,
                         "there_next_offset": p.there_next_offset,
+                        "base_offset": p.base_offset,
                         "stored_bytes": p.stored_bytes,
                         "start_offset": p.coverage.start_offset if p.coverage else None,
                         "next_offset": p.coverage.next_offset if p.coverage else None,

@@ -11,6 +11,7 @@ class IfNotEmpty(StrEnum):
     """What was asked for."""
 
     REFUSE = "refuse"
+    APPEND = "append"  # load behind what it holds
     REPLACE = "replace"  # delete the topic on the target, and restore it
 
 

@@ -41,10 +41,12 @@ class RestoreMark(NamedTuple):
         topic_id: str,
         topic: str,
         partitions: frozenset[int] = frozenset(),
+        *,
+        appends: bool = False,
     ) -> "RestoreMark":
         """The mark of a restore of this incarnation, or of some partitions of it, to this point."""
         named = sorted((tp.partition, offset) for tp, offset in point.offsets.items() if tp.topic == topic)
-        text = f"{topic_id} {point.since_ms} {named} {sorted(partitions)}"
+        text = f"{topic_id} {point.since_ms} {named} {sorted(partitions)}" + (" append" if appends else "")
         return cls(point.kind, mode, (point.time_ms or 0) & _TIME_BITS, zlib.crc32(text.encode()) & 0xFFFF)
 
     @classmethod

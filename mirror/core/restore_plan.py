@@ -80,6 +80,7 @@ class TopicState(StrEnum):
     UNFINISHED = "unfinished"  # marked as being loaded by an earlier run; what is there is compared before it goes on
     FILLED = "filled"  # not marked: only good if it holds exactly what this restore would load, or the beginning of it
     BEGINNING = "beginning"  # compared: exactly the beginning of what this restore loads; it goes on behind that
+    APPENDED = "appended"  # holds records that stay; all of this restore is loaded behind them
     MISFIT = "misfit"  # something else, by its partitions or its mark; only good to be replaced
     REPLACED = "replaced"  # something else: it is deleted, and made anew
     COMPLETE = "complete"  # compared: everything is there already
@@ -93,6 +94,7 @@ class PartitionPlan:
     point, and records dropped by their time, are counted when they are read. With exact offsets the log will begin at ``lead_offset``
     (or at the first record, if that lies far beyond) and end at ``log_end_offset`` (None: after the last record); ``hole_offsets`` is how
     many offsets must be filled, at least, and ``fill_s`` how long that may take. ``there_next_offset``: where a log that was compared ends.
+    ``base_offset``: where an append begins.
     """
 
     partition: int
@@ -102,6 +104,7 @@ class PartitionPlan:
     stored_bytes: int
     done_records: int = 0
     there_next_offset: int = 0
+    base_offset: int = 0
     cut: PartitionCut | None = None
     lead_offset: int = 0
     log_end_offset: int | None = None

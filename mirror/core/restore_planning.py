@@ -69,6 +69,10 @@ def plan_restore(
         raise UsageError(
             f"--if-not-empty {selection.if_not_empty} goes with a whole restore: settings, records and groups"
         )
+    if selection.if_not_empty is IfNotEmpty.APPEND and selection.offsets is OffsetMode.EXACT:
+        raise UsageError(
+            "--if-not-empty append goes with --offsets translated: behind other records none can get the offset it had"
+        )
     present = target.topic_names | target.topics.keys()
     refuse_colliding({name: selection.target_name(name) for name in chosen}, present)
     refuse_too_many_replicas(selection, chosen, topics, target)
@@ -196,7 +200,8 @@ def _plan_topic(
             "holes are filled by aborted transactions (the right ClusterAction on the cluster is missing): consumers that read "
             "uncommitted see empty records there"
         )
-    mark = RestoreMark.of(selection.point, selection.offsets, topic_id, name, selection.partitions)
+    appends = selection.if_not_empty is IfNotEmpty.APPEND
+    mark = RestoreMark.of(selection.point, selection.offsets, topic_id, name, selection.partitions, appends=appends)
     state = _state_of(target_name, target, present, count, mark, replaces=selection.if_not_empty is IfNotEmpty.REPLACE)
     if state is TopicState.EMPTY and present and present.configs and dict(present.configs) != final:
         there = ", ".join(f"{key}={value}" for key, value in sorted(present.configs.items()))

@@ -153,7 +153,7 @@ class _Executor:
             if "message.timestamp" not in error.message:
                 raise
             await self._prepare(topic, without_new_names(configs))
-        if topic.state in (TopicState.EMPTY, TopicState.BEGINNING):
+        if topic.state in (TopicState.EMPTY, TopicState.BEGINNING, TopicState.APPENDED):
             await asyncio.sleep(_CONFIGS_ARRIVE_S)  # brokers take over changed settings a moment after the answer
         self.progress.problems[name] = []
 
@@ -253,6 +253,8 @@ class _Executor:
         logs = await log_offsets(self._client, names)
         for name in names:
             job = self.progress.jobs.get(name)
+            if job is None and topic.state is TopicState.APPENDED:
+                continue
             begin, end = (job.log_start_offset, job.position) if job else (0, 0)
             if (logs[name].log_start_offset, logs[name].high_watermark) != (begin, end):
                 raise DamageError(

@@ -270,7 +270,9 @@ def _positions(
         offset = planned.source_offset
         coverage = partitions[planned.source].coverage
         if plan.offsets is OffsetMode.TRANSLATED and coverage is not None:
-            offset = count_before(repository, coverage, plan.point.bounds, offset)
+            offset = partitions[planned.source].base_offset + count_before(
+                repository, coverage, plan.point.bounds, offset
+            )
         log = logs[planned.target]
         positions[planned.target] = GroupPosition(
             max(log.log_start_offset, min(offset, log.high_watermark)), planned.metadata

@@ -16,13 +16,15 @@ _LEAST = 2**62
 
 
 def restore_identity(
-    repository_id: str, point: RecoveryPoint, mode: OffsetMode, *, number: int = 0
+    repository_id: str, point: RecoveryPoint, mode: OffsetMode, *, number: int = 0, appends: bool = False
 ) -> ProducerIdentity:
     """Of a restore from this repository to this point; the same for all topics, since sequences count by partition.
 
     ``number`` chooses another one, where a leader remembers the one before from an earlier restore; see `writers`.
+    An append has one of its own: its batches are told by it.
     """
     text = f"{repository_id} {point.kind} {point.time_ms} {point.since_ms} {mode}" + (f" {number}" if number else "")
+    text += " append" if appends else ""
     digest = hashlib.sha256(text.encode()).digest()
     return ProducerIdentity(producer_id=_LEAST | int.from_bytes(digest[:8], "big") >> 2, producer_epoch=0)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan
@@ -12,6 +13,7 @@ from mirror.kafka.admin import Admin, non_default
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
 from mirror.kafka.group_admin import committed_positions
+from mirror.service.restore.appending import with_appended
 from mirror.service.restore.equality import PartitionProof, compare_partition
 from mirror.service.restore.groups import wanted_positions
 from mirror.service.restore.resume_exact import expected_log_start
@@ -90,6 +92,7 @@ async def prove_restore(
         DamageError: the repository cannot be read.
         AccessError, UnreachableError, ClusterError: the target cannot be read.
     """
+    plan = await with_appended(repository, client, plan)
     topics = [await _prove_topic(repository, client, admin, plan, topic, on_progress) for topic in plan.topics]
     differences = await _group_differences(repository, client, plan)
     return RestoreProof(
@@ -159,8 +162,11 @@ async def _prove_partition(
     exact = plan.offsets is OffsetMode.EXACT
     times = plan.point.bounds
     if partition.coverage is None:
-        difference = f"it holds offsets up to {log.high_watermark}" if log.high_watermark else ""
+        is_alone = plan.if_not_empty is not IfNotEmpty.APPEND
+        difference = f"it holds offsets up to {log.high_watermark}" if log.high_watermark and is_alone else ""
         return PartitionProof(records=0, digest="", difference=difference)
+    if partition.there_next_offset:  # just what was appended
+        log = LogOffsets(partition.base_offset, partition.there_next_offset, partition.there_next_offset)
     proof = await compare_partition(
         repository, partition.coverage, reader, target, topic_id, log, times=times, keeps_offsets=exact
     )

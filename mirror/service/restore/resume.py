@@ -6,6 +6,7 @@ must hold all of what is restored, or just the beginning of it, see `going_on`. 
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from mirror.core.coverage import PartitionCoverage
@@ -18,10 +19,11 @@ from mirror.errors import ClusterBusyError, RefusedError
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
 from mirror.kafka.log_ends import log_ends
+from mirror.service.restore.appending import compare_appended, require_same_ends
 from mirror.service.restore.doomed import find_doomed, refuse_unstored
 from mirror.service.restore.equality import compare_partition
 from mirror.service.restore.going_on import compare_filled, look_again, with_complete_ones
-from mirror.service.restore.rest import Rests
+from mirror.service.restore.rest import PartitionRest, Rests
 from mirror.service.restore.resume_dense import compare_dense
 from mirror.service.restore.resume_exact import compare_exact
 from mirror.service.restore.watching import was_open_to_loss
@@ -41,6 +43,7 @@ async def compare_with_target(
     plan: RestorePlan,
     target: TargetCluster,
     coverages: Mapping[PartitionId, PartitionCoverage],
+    known: Mapping[TopicPartition, PartitionRest] | None = None,
 ) -> tuple[RestorePlan, Rests]:
     """The plan with what is done already, and what is left of each of its partitions that has something.
 
@@ -50,6 +53,7 @@ async def compare_with_target(
         plan: by the topics that the target has.
         target: what it has.
         coverages: of every partition incarnation: what is stored of topics that are to be replaced.
+        known: what was found when the plan was made, for topics that are appended to.
 
     Raises:
         RefusedError: a target topic is not empty and neither an unfinished restore of just this nor the beginning of it; or it is to be
@@ -61,16 +65,24 @@ async def compare_with_target(
     logs_of: dict[str, list[LogOffsets]] = {}
     times = plan.point.bounds
     exact = plan.offsets is OffsetMode.EXACT
+    appends = plan.if_not_empty is IfNotEmpty.APPEND
     for topic in plan.topics:
         if topic.state is TopicState.MISFIT:
             topics.append(await _doomed(repository, client, topic, coverages))
+            continue
+        if topic.state is TopicState.APPENDED:
+            await require_same_ends(client, plan, topic)
+            rests |= {name: rest for name, rest in (known or {}).items() if name.topic == topic.target_topic}
+            topics.append(topic)
             continue
         if topic.state not in _COMPARED or target.topics[topic.target_topic].is_empty:
             topics.append(topic)
             continue
         try:
-            logs = logs_of[topic.target_topic] = await _settled_logs(client, topic, may_begin_later=exact)
-            if topic.state is TopicState.FILLED:
+            logs = logs_of[topic.target_topic] = await _settled_logs(client, topic, may_begin_later=exact or appends)
+            if appends:
+                compared, left = await _appended(repository, client, plan, topic, logs)
+            elif topic.state is TopicState.FILLED:
                 compared, left = await compare_filled(
                     repository, client, topic, logs, times, alias=target.alias, exact=exact
                 )
@@ -90,6 +102,21 @@ async def compare_with_target(
     refuse_unstored(plan)
     plan, others = await with_complete_ones(repository, client, plan, logs_of, alias=target.alias, exact=exact)
     return plan, rests | others
+
+
+async def _appended(
+    repository: Repository, client: MirrorClient, plan: RestorePlan, topic: TopicPlan, logs: list[LogOffsets]
+) -> tuple[TopicPlan, Rests]:
+    """One that holds all of the restore already, and nothing else, needs nothing behind it."""
+    if topic.state is TopicState.FILLED and not any(log.log_start_offset for log in logs):
+        with suppress(RefusedError):
+            times = plan.point.bounds
+            found, _ = await compare_filled(
+                repository, client, topic, logs, times, alias=plan.target_alias, exact=False
+            )
+            if found.state is TopicState.COMPLETE:
+                return found, {}
+    return await compare_appended(repository, client, plan, topic, logs)
 
 
 async def _doomed(

@@ -25,7 +25,7 @@ from mirror.service.reading import ClippedBatch, LoadedRun, ReadTask, load_task
 from mirror.service.restore.rest import PartitionRest
 from mirror.storage.repository import Repository
 
-__all__ = ["compare_dense"]
+__all__ = ["compare_dense", "pieces_after"]
 
 
 async def compare_dense(
@@ -77,6 +77,21 @@ async def compare_dense(
         next_sequence=log_end,
         position=log_end,
     )
+
+
+def pieces_after(
+    repository: Repository, coverage: PartitionCoverage, times: TimeBounds, count: int
+) -> tuple[tuple[CoveredRun, ...], int, int]:
+    """The pieces behind the first ``count`` records, how many of theirs are among those, and how many records there are in all.
+
+    Raises:
+        DamageError, UnreachableError, AccessError, StoreError: the repository cannot be read.
+    """
+    counts = _count_pieces(repository, coverage, times)
+    if count >= sum(counts):
+        return (), 0, sum(counts)
+    index, before = _locate(counts, count)
+    return tuple(coverage.runs[index:]), count - before, sum(counts)
 
 
 def _locate(counts: list[int], record: int) -> tuple[int, int]:

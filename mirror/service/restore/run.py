@@ -245,7 +245,7 @@ class RestoreSession:
                 await filler.start()
             if rests:  # what was on its way has arrived now, or never will
                 plan, rests = await compare_with_target(
-                    self._repository, client, plan, target, self._inventory.coverages
+                    self._repository, client, plan, target, self._inventory.coverages, rests
                 )
             result = await execute(
                 plan,

@@ -8,6 +8,7 @@ takes anything of it any more, and the one that is chosen is at the log's end, a
 
 from collections.abc import Mapping, Sequence
 
+from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import TopicPartition
 from mirror.core.restore_plan import RestorePlan
 from mirror.kafka.batch_rewrite import SEQUENCE_MODULUS
@@ -37,12 +38,13 @@ async def choose_writers(
     """
     remembered = await active_producers(client, rests) if rests else {}
     writers: dict[str, ProducerIdentity] = {}
+    appends = plan.if_not_empty is IfNotEmpty.APPEND
     for topic in plan.topics:
         mine = [(rest, remembered.get(tp, ())) for tp, rest in rests.items() if tp.topic == topic.target_topic]
         number = 0
         while True:
-            writer = restore_identity(repository_id, plan.point, plan.offsets, number=number)
-            if not any(_is_behind(writer, rest, producers) for rest, producers in mine):
+            writer = restore_identity(repository_id, plan.point, plan.offsets, number=number, appends=appends)
+            if appends or not any(_is_behind(writer, rest, producers) for rest, producers in mine):
                 break
             number += 1
         writers[topic.target_topic] = writer
