@@ -20,6 +20,12 @@ __all__ = ["resume_command"]
     "--yes", is_flag=True, help="Do not ask; needs --target-cluster-id where the target is the source cluster."
 )
 @click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done.")
+@click.option(
+    "--replace-topics",
+    type=click.IntRange(0),
+    metavar="COUNT",
+    help="With --yes: so many topics, or fewer, may be destroyed.",
+)
 @click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore.")
 @json_option
 @pass_cli
@@ -30,6 +36,7 @@ def resume_command(
     limit_rate: str | None,
     yes: bool,
     target_cluster_id: str | None,
+    replace_topics: int | None,
     reason: str,
 ) -> int:
     """Run exactly the plan of a restore again: it goes on where the target stands, nothing twice. Asks as `mirror restore` does.
@@ -41,6 +48,8 @@ def resume_command(
     target = named.planned.target
     consent = Consent(yes=yes, cluster_id=target_cluster_id)
     require_consentable(cli, target, consent)
-    options = RunOptions(rate=rate, consent=consent, reason=reason, repository=repository or None)
+    options = RunOptions(
+        rate=rate, consent=consent, reason=reason, repository=repository or None, replace_topics=replace_topics
+    )
     opened = open_session(cli, repository, target)
     return asyncio.run(run_restore(cli, opened, target, named.planned.selection, named.planned, options))

@@ -128,16 +128,17 @@ class RestoreGroups(_Stored, frozen=True):
 
 
 class MappedPartition(_Stored, frozen=True):
-    """Offsets of one partition: each range is ``[source offset, records]``; target offsets count on from 0 through all of them."""
+    """Offsets of one partition: each range is ``[source offset, records]``; target offsets count on from a base through all of them."""
 
     topic: str
     partition: Count
     target_topic: str
     ranges: list[tuple[Offset, Count]]
+    base_offset: Offset = 0
 
     def target_offset(self, source_offset: int) -> int | None:
         """Where the record of that offset is on the target; None if it was not restored."""
-        before = 0
+        before = self.base_offset
         for start_offset, count in self.ranges:
             if start_offset <= source_offset < start_offset + count:
                 return before + source_offset - start_offset

@@ -206,7 +206,8 @@ def keep_proof(repository: Repository, restore_id: str, report: dict[str, Any]) 
 def _recorded(plan: RestorePlan, topic: TopicPlan) -> RecordedTopic:
     exact = plan.offsets is OffsetMode.EXACT
     ends = [
-        0 if one.coverage is None else one.coverage.next_offset if exact else one.records for one in topic.partitions
+        0 if one.coverage is None else one.coverage.next_offset if exact else one.base_offset + one.records
+        for one in topic.partitions
     ]
     bounds = any(
         one.log_end_offset is None if exact else not one.is_exact

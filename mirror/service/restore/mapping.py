@@ -1,4 +1,6 @@
-"""Which offset every record got where offsets were translated: record *i* of what is restored of a partition has offset *i*."""
+"""Which offset every record got where offsets were translated: record *i* of what is restored of a partition has offset *i*, or
+follows as the *i*-th what it was appended to.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -28,7 +30,11 @@ def map_offsets(repository: Repository, plan: RestorePlan) -> Iterator[list[Mapp
             ranges = list(_ranges(repository, partition.coverage, plan.point.bounds)) if partition.coverage else []
             together.append(
                 MappedPartition(
-                    topic=topic.topic, partition=partition.partition, target_topic=topic.target_topic, ranges=ranges
+                    topic=topic.topic,
+                    partition=partition.partition,
+                    target_topic=topic.target_topic,
+                    ranges=ranges,
+                    base_offset=partition.base_offset,
                 )
             )
             count += len(ranges)

@@ -82,6 +82,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
         topics = sorted((name, ranges.topic_id, ranges.target_topic) for name, ranges in self.topics.items())
         point = (self.kind, self.snapshot, self.time_ms, self.since_ms, sorted(self.offsets.items()))
         scope = [] if self.scope == RestoreScope.ALL.value else [self.scope]
+        scope += [self.if_not_empty] if self.if_not_empty == IfNotEmpty.APPEND else []
         what = [
             self.repository_id,
             self.target_cluster_id,
@@ -96,8 +97,8 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what it says: without when it was made and why."""
-        said = msgspec.structs.replace(self, created_at="", reason="")
+        """SHA-256 of what it says: without when it was made and why, and where replaced logs ended."""
+        said = msgspec.structs.replace(self, created_at="", reason="", replaced={})
         return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
 
     @property
