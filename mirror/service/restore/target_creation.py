@@ -1,6 +1,7 @@
 """Whether the target would create the topics of a plan, asked without creating any: a policy of the brokers may forbid it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from confluent_kafka.admin import NewTopic
 
@@ -13,6 +14,8 @@ __all__ = ["refuse_uncreatable"]
 
 _EXISTS = "TOPIC_ALREADY_EXISTS"
 _NAMED = 5
+_TRIAL = "-mirror-trial"
+_LONGEST_NAME = 249 - len(_TRIAL)
 
 
 async def refuse_uncreatable(admin: Admin, plan: RestorePlan) -> None:
@@ -23,6 +26,12 @@ async def refuse_uncreatable(admin: Admin, plan: RestorePlan) -> None:
         UnreachableError, ClusterError: they cannot be asked.
     """
     absent = [topic for topic in plan.topics if topic.state is TopicState.ABSENT]
+    # One that is deleted first must not be missing afterwards: a topic like it is asked for, under a name that is free.
+    absent += [
+        replace(topic, target_topic=f"{topic.target_topic[:_LONGEST_NAME]}{_TRIAL}")
+        for topic in plan.topics
+        if topic.state is TopicState.REPLACED
+    ]
     found = await admin.validate_topics([_new(topic, topic.load_configs) for topic in absent])
     # Brokers before 3.6 know one bound of timestamps, under another name.
     again = [topic for topic in absent if _is_about_times(found.get(topic.target_topic))]

@@ -36,7 +36,7 @@ async def describe_users(client: MirrorClient, admin: Admin, plan: RestorePlan, 
         TopicPartition(topic.target_topic, partition.partition)
         for topic in there
         if topic.state is not TopicState.EMPTY
-        for partition in topic.partitions
+        for partition in topic.doomed or topic.partitions
     ]
     try:
         said += await _producers(client, written, now_ms) if written else []
