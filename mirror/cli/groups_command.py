@@ -12,13 +12,15 @@ from mirror.cli.output import emit_json, human_count, print_line, print_table, u
 from mirror.cli.subcommands import VerbGroup
 from mirror.cli.times import parse_moment
 from mirror.config.nearest import nearest
-from mirror.core.coverage import PartitionCoverage, build_coverage
+from mirror.core.coverage import PartitionCoverage
 from mirror.core.group_log import CommittedOffset
 from mirror.core.keys import ROLLUP_PREFIX
 from mirror.core.moments import format_moment
 from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.table_coverage import cover_table
 from mirror.errors import NoMatchError, RefusedError
 from mirror.service.groups import GroupView, read_groups
+from mirror.storage.table_loading import load_table
 
 __all__ = ["command"]
 
@@ -119,8 +121,7 @@ def _read(cli: CliContext, at_text: str | None, alias: str) -> tuple[GroupView, 
     worker_id = cli.config().worker.id
     repository = open_for(cli, alias, goes_on=True)
     with waiting_for(cli, repository):
-        loaded = repository.load_indexes(on_damage=_note_damage)
-        coverages = build_coverage((entry.key, entry.index) for entry in loaded)
+        coverages = cover_table(load_table(repository, on_damage=_note_damage).table)
         view = read_groups(repository, coverages, at_ms=at_ms, without_groups={worker_id})
     if at_ms is not None and view.known_from_ms is not None and at_ms < view.known_from_ms:
         raise RefusedError(

@@ -4,14 +4,15 @@ A checkpoint is a cache. It names by a digest what was read for it; whoever woul
 another copy) does not use it.
 """
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+import numpy as np
 import xxhash
 
 from mirror.core.coverage import CoveredRun
 from mirror.core.group_log import CommitRecord, GroupLogFold
+from mirror.core.run_pieces import RunPieces
 from mirror.core.segment.index import FORMAT_VERSION, Count, Offset, Signed64, Timestamp, decode_json
 from mirror.core.segment.layout import (
     HEADER_BYTES,
@@ -34,8 +35,6 @@ __all__ = [
     "encode_group_checkpoint",
     "fold_from",
 ]
-
-_PIECE = struct.Struct(">qq")
 
 
 class CheckpointCommit(msgspec.Struct, frozen=True, array_like=True):
@@ -78,15 +77,11 @@ class GroupCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     required_features: list[str] = []
 
 
-def digest_of_reads(pieces: Iterable[CoveredRun], next_offset: int) -> str:
+def digest_of_reads(pieces: Sequence[CoveredRun], next_offset: int) -> str:
     """Which stored bytes answer for the offsets before ``next_offset``: xxh3_128 over start, end and checksum of each piece, in order."""
-    digest = xxhash.xxh3_128()
-    for piece in pieces:
-        if piece.start_offset >= next_offset:
-            break
-        digest.update(_PIECE.pack(piece.start_offset, min(piece.next_offset, next_offset)))
-        digest.update(piece.run.checksum.encode())
-    return digest.hexdigest()
+    read = RunPieces.of(pieces).clipped(0, next_offset)
+    columns = (read.start_offsets, read.next_offsets, read.column("checksum_high"), read.column("checksum_low"))
+    return xxhash.xxh3_128_hexdigest(np.stack(columns, axis=1).astype(">i8").tobytes())
 
 
 def checkpoint_of(

@@ -13,7 +13,7 @@ from mirror.core.segment.index import FORMAT_VERSION, Count, SegmentIndex, Times
 from mirror.core.segment.layout import HEADER_BYTES, check_header, decode_payload, decode_trailer, encode_rollup_frame
 from mirror.errors import DamageError
 
-__all__ = ["RolledObject", "Rollup", "decode_rollup", "decode_rollup_table", "encode_rollup", "narrow", "shorten"]
+__all__ = ["RolledObject", "Rollup", "decode_rollup", "decode_rollup_table", "encode_rollup", "shorten"]
 
 
 class RolledObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,19 +44,6 @@ def shorten(index: SegmentIndex) -> SegmentIndex:
     """The index without blocks and watermark samples."""
     runs = [msgspec.structs.replace(run, blocks=None, watermarks=[]) for run in index.runs]
     return msgspec.structs.replace(index, runs=runs)
-
-
-def narrow(entry: RolledObject, topic: str) -> RolledObject:
-    """The object with nothing in its index but what concerns one topic: of many objects that is little to keep."""
-    index = entry.index
-    of_topic = msgspec.structs.replace(
-        index,
-        runs=[run for run in index.runs if run.topic == topic],
-        starts=[start for start in index.starts if start.topic == topic],
-        gaps=[gap for gap in index.gaps if gap.topic == topic],
-        forks=[fork for fork in index.forks if fork.topic == topic],
-    )
-    return msgspec.structs.replace(entry, index=of_topic)
 
 
 def encode_rollup(rollup: Rollup) -> bytes:

@@ -8,15 +8,17 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from mirror.core.coverage import PartitionCoverage, build_coverage
+from mirror.core.coverage import PartitionCoverage
 from mirror.core.group_checkpoint import GroupCheckpoint, checkpoint_of
-from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.positions import PartitionId
+from mirror.core.run_pieces import RunPieces
+from mirror.core.table_coverage import cover_table
 from mirror.errors import DamageError, ObjectNotFoundError, UnsupportedFormatError
 from mirror.service.group_checkpoints import list_group_checkpoints, put_group_checkpoint, read_group_checkpoint
 from mirror.service.group_folding import fold_group_log
 from mirror.service.groups import choose_group_log
 from mirror.storage.repository import Repository
+from mirror.storage.table_loading import load_table
 
 __all__ = ["GroupCheckpointer"]
 
@@ -37,12 +39,13 @@ class GroupCheckpointer:
     Args:
         repository: where.
         writer: names the checkpoints; 1 to 32 of ``0-9a-z``, different for every worker.
+        first_look_seconds: from now, 10 minutes if None; a worker that has just started has other things to do.
     """
 
-    def __init__(self, repository: Repository, writer: str) -> None:
+    def __init__(self, repository: Repository, writer: str, *, first_look_seconds: float | None = None) -> None:
         self._repository = repository
         self._writer = writer
-        self._next_look = time.monotonic() + _FIRST_LOOK_SECONDS
+        self._next_look = time.monotonic() + (_FIRST_LOOK_SECONDS if first_look_seconds is None else first_look_seconds)
 
     def run_once(self, now_ms: int) -> str:
         """Make one if it is time to look, and one is due; its key, else an empty text.
@@ -67,9 +70,7 @@ class GroupCheckpointer:
         Raises:
             DamageError, AccessError, UnreachableError, StoreError: see :meth:`run_once`.
         """
-        objects = self._repository.load_indexes(on_damage=lambda _key, _error: None, only_topic=GROUP_LOG_TOPIC)
-        coverages = build_coverage((entry.key, entry.index) for entry in objects)
-        del objects
+        coverages = cover_table(load_table(self._repository, on_damage=lambda _key, _error: None).table)
         chosen = {pid: entry for pid, entry in choose_group_log(coverages).items() if entry.runs}
         if not chosen or not self._is_due(chosen, now_ms, at_once=at_once):
             return ""
@@ -98,12 +99,11 @@ class GroupCheckpointer:
             reached = {part.partition: part.next_offset for part in last.partitions}
             made_at_ms = last.created_at_ms
             break
-        added = [
-            piece.run.stored_bytes
-            for pid, entry in chosen.items()
-            for piece in entry.runs
-            if piece.run.stored_bytes and piece.next_offset > reached.get(pid.partition, 0)
-        ]
-        cost_bytes = sum(added) + _RUN_COST_BYTES * len(added)
+        added_count, added_bytes = 0, 0
+        for pid, entry in chosen.items():
+            sizes = RunPieces.of(entry.runs).clipped(reached.get(pid.partition, 0), 2**63 - 1).column("stored_bytes")
+            added_count += int((sizes > 0).sum())
+            added_bytes += int(sizes.sum())
+        cost_bytes = added_bytes + _RUN_COST_BYTES * added_count
         is_much = cost_bytes >= max(_LEAST_COST_BYTES, _TIMES_ITS_SIZE * size_bytes)
-        return bool(added) and (at_once or is_much or now_ms - made_at_ms >= _DAY_MS)
+        return added_count > 0 and (at_once or is_much or now_ms - made_at_ms >= _DAY_MS)

@@ -19,6 +19,7 @@ from mirror.core.keys import (
     parse_group_checkpoint_key,
 )
 from mirror.core.positions import PartitionId
+from mirror.core.run_pieces import RunPieces
 from mirror.errors import DamageError, ObjectExistsError, ObjectNotFoundError, UnsupportedFormatError
 from mirror.storage.repository import Repository
 
@@ -93,7 +94,7 @@ def find_checkpoints(
     Raises:
         AccessError, UnreachableError, StoreError: the store.
     """
-    wanted = {pid: entry for pid, entry in chosen.items() if any(piece.run.stored_bytes for piece in entry.runs)}
+    wanted = {pid: entry for pid, entry in chosen.items() if RunPieces.of(entry.runs).total("stored_bytes")}
     if not wanted:
         return {}
     newest_ms = _newest_ms(wanted.values(), next_offsets)
@@ -124,13 +125,11 @@ def _newest_ms(entries: Iterable[PartitionCoverage], next_offsets: Mapping[Parti
     """Before the given offsets nothing is younger; None where that is not known. So checkpoints of later times are not even opened."""
     if next_offsets is None:
         return None
-    times = [
-        piece.run.max_timestamp_ms
-        for entry in entries
-        for piece in entry.runs
-        if piece.run.max_timestamp_ms is not None and piece.start_offset < next_offsets.get(entry.partition_id, 0)
-    ]
-    return max(times, default=-1)
+    times = [-1]
+    for entry in entries:
+        pieces = RunPieces.of(entry.runs).clipped(0, next_offsets.get(entry.partition_id, 0))
+        times.append(pieces.newest_ms() or -1)
+    return max(times)
 
 
 def _fits(part: CheckpointPartition, entry: PartitionCoverage, at_ms: int | None, limit: int | None) -> bool:

@@ -4,13 +4,16 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from mirror.core.compression import unpack
-from mirror.core.coverage import CoveredRun, PartitionCoverage
+from mirror.core.coverage import PartitionCoverage
 from mirror.core.group_checkpoint import fold_from
 from mirror.core.group_log import GROUP_LOG_TOPIC, GroupLogFold
 from mirror.core.group_records import keyed_records
 from mirror.core.positions import PartitionId
 from mirror.core.record_batch import TRANSACTIONAL_BIT
+from mirror.core.run_pieces import RunPieces
 from mirror.errors import DamageError
 from mirror.service.group_checkpoints import find_checkpoints
 from mirror.service.reading import ClippedBatch, iterate_runs
@@ -21,6 +24,7 @@ __all__ = ["FoldedGroupLog", "fold_group_log"]
 _THREADS = 8  # many small runs: the store's answers are waited for, not the processor
 _CLOCK_SLACK_MS = 10 * 60 * 1000
 _COMMIT_MARKER = 1
+_NO_LIMIT = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +84,8 @@ def fold_group_log(
         else:
             folds[pid] = fold_from(checkpoint, at_ms=at_ms, next_offset=limit)
             problems[pid] = list(checkpoint.problems)
-            wanted[pid] = replace(entry, runs=_behind(entry, checkpoint.next_offset))
-    total_bytes = sum(piece.run.stored_bytes for entry in wanted.values() for piece in entry.runs)
+            wanted[pid] = replace(entry, runs=RunPieces.of(entry.runs).clipped(checkpoint.next_offset, _NO_LIMIT))
+    total_bytes = sum(RunPieces.of(entry.runs).total("stored_bytes") for entry in wanted.values())
     done_bytes = 0
     for loaded in iterate_runs(repository, list(wanted.values()), threads=_THREADS):
         pid = loaded.partition_id
@@ -97,24 +101,14 @@ def _needed(
     entry: PartitionCoverage, at_ms: int | None, next_offsets: Mapping[PartitionId, int] | None
 ) -> PartitionCoverage:
     """Without the runs that cannot hold a record of interest. Clocks of brokers differ, by far less than the slack."""
-    limit = None if next_offsets is None else next_offsets.get(entry.partition_id, 0)
-
-    def is_needed(piece: CoveredRun) -> bool:
-        base_ms = piece.run.min_base_timestamp_ms
-        return (limit is None or piece.start_offset < limit) and (
-            at_ms is None or base_ms is None or base_ms <= at_ms + _CLOCK_SLACK_MS
-        )
-
-    return replace(entry, runs=[piece for piece in entry.runs if is_needed(piece)])
-
-
-def _behind(entry: PartitionCoverage, next_offset: int) -> list[CoveredRun]:
-    """What is to be read after a checkpoint."""
-    return [
-        CoveredRun(max(piece.start_offset, next_offset), piece.next_offset, piece.object_key, piece.run)
-        for piece in entry.runs
-        if piece.next_offset > next_offset
-    ]
+    pieces = RunPieces.of(entry.runs)
+    needed = np.ones(len(pieces), dtype=np.bool_)
+    if next_offsets is not None:
+        needed &= pieces.start_offsets < next_offsets.get(entry.partition_id, 0)
+    if at_ms is not None:
+        base_ms = pieces.column("min_base_timestamp_ms")  # less than any time where there is none
+        needed &= base_ms <= at_ms + _CLOCK_SLACK_MS
+    return replace(entry, runs=pieces if needed.all() else pieces.chosen(needed))
 
 
 def _lost(entry: PartitionCoverage) -> list[str]:

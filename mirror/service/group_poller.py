@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 120.0
 _AFTER_TROUBLE_SECONDS: Final = 30.0
+_LONGEST_REST_SECONDS: Final = 300.0
 _REST: Final = 9  # times as long as a poll took: brokers are not asked all the time
 
 _Positions = dict[CommitKey, tuple[int, str]]
@@ -105,7 +106,7 @@ class GroupPoller:
                 begun = time.monotonic()
                 pause = await self._turn(term, own_groups())
                 took = time.monotonic() - begun
-                await asyncio.sleep(max(pause, took * _REST))
+                await asyncio.sleep(max(pause, min(took * _REST, _LONGEST_REST_SECONDS)))
         finally:
             await self._leave()
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
 
 from mirror.errors import MirrorError
 from mirror.service.group_checkpointing import GroupCheckpointer
@@ -15,8 +14,6 @@ __all__ = ["Housekeeper"]
 
 log = logging.getLogger(__name__)
 
-_EVERY_SECONDS: Final = 60.0
-
 
 class Housekeeper:
     """Makes caches; its troubles are logged and never more.
@@ -24,16 +21,18 @@ class Housekeeper:
     Args:
         repository: where.
         writer: of this worker.
+        every_seconds: between rounds.
     """
 
-    def __init__(self, repository: Repository, writer: str) -> None:
+    def __init__(self, repository: Repository, writer: str, *, every_seconds: float = 60.0) -> None:
+        self._every_seconds = every_seconds
         self._rollups = RollupMaker(repository, writer, on_problem=_report_problem)
         self._checkpoints = GroupCheckpointer(repository, writer)
 
     async def run(self, is_mine: Callable[[], bool]) -> None:
         """Go on until cancelled, as long as it is this worker's task."""
         while True:
-            await asyncio.sleep(_EVERY_SECONDS)
+            await asyncio.sleep(self._every_seconds)
             if not is_mine():
                 continue
             now_ms = time.time_ns() // 1_000_000

@@ -21,7 +21,7 @@ from mirror.core.keys import (
     parse_segment_key,
     parse_topic_key,
 )
-from mirror.core.rollup import RolledObject, Rollup, decode_rollup, encode_rollup, narrow, shorten
+from mirror.core.rollup import RolledObject, Rollup, decode_rollup, encode_rollup, shorten
 from mirror.core.segment.index import (
     FORMAT_VERSION,
     RepositoryObject,
@@ -124,7 +124,6 @@ class Repository:
         on_damage: Callable[[str, Exception], None] | None = None,
         since_ms: int = 0,
         list_all: bool = False,
-        only_topic: str = "",
     ) -> list[RolledObject]:
         """The (shortened) indexes of all segment objects: roll-ups where they exist, footers for the rest.
 
@@ -133,7 +132,6 @@ class Repository:
             on_damage: called with the key and the error of an object that cannot be read; without it the error is raised.
             since_ms: leave out days that ended before.
             list_all: list finished days too, so that an object which only a roll-up knows is told (a request for each 1,000 objects).
-            only_topic: keep nothing of the indexes but what concerns this topic.
         """
         found: dict[str, RolledObject] = {}
         for day in self.store.list_folders(LEVEL_0_PREFIX):
@@ -146,11 +144,11 @@ class Repository:
                 missing, gone = self.compare_with_listing(day, rolled, on_damage)
                 for key in gone:
                     del rolled[key]
-            found.update({key: narrow(one, only_topic) for key, one in rolled.items()} if only_topic else rolled)
+            found.update(rolled)
             if on_progress:
                 on_progress(len(found))
             for entry in self.read_indexes(missing, on_damage):
-                found[entry.key] = narrow(entry, only_topic) if only_topic else entry
+                found[entry.key] = entry
                 if on_progress:
                     on_progress(len(found))
         return [found[key] for key in sorted(found)]

@@ -1,5 +1,6 @@
 """Polled consumer groups on real servers: another worker takes over, groups come and go, a restore puts them."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -9,9 +10,12 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from mirror.cli.__main__ import main
+from mirror.core.group_plan import GroupChoice
 from mirror.core.positions import TopicPartition as Partition
+from mirror.core.recovery_point import PointKind, RecoveryPoint
 from mirror.service.groups import choose_group_log, read_groups
 from tests.fault.worker_lab import WorkerLab, wait_until
+from tests.restoring import restore, selection_of
 from tests.servers.kafka import KafkaCluster
 from tests.servers.minio import MinioServer
 
@@ -62,6 +66,8 @@ def test_polling_goes_on_with_another_worker(lab: WorkerLab, capsys: pytest.Capt
     first.kill()
     lab.admin.delete_consumer_groups([other])[other].result(30)
     commit(lab, name, topic, 8)
+    producer.produce(topic, b"later")
+    assert producer.flush(20) == 0
     wait_until(lambda: stored(lab, topic) == {name: 8}, second.log_tail, 60, 0.5)
     lab.wait_durable({topic: 1})
     capsys.readouterr()
@@ -69,3 +75,12 @@ def test_polling_goes_on_with_another_worker(lab: WorkerLab, capsys: pytest.Capt
     report = json.loads(capsys.readouterr().out)
     assert (report["is_polled"], report["groups"][0]["positions"][0]["offset"]) == (True, 8)
     assert stored(lab, topic, before_ms) == {name: 3, other: 5}
+
+    choice = GroupChoice(globs=(name,), renames={name: f"{name}-at"})
+    at = RecoveryPoint(kind=PointKind.AT, time_ms=before_ms)
+    plan, result = asyncio.run(
+        restore(lab.repository, lab.kafka.bootstrap, selection_of(topic, prefix="at-", point=at, groups=choice))
+    )
+    assert [[one.source_offset for one in group.positions] for group in plan.groups] == [[3]]
+    assert any("polled" in note for note in plan.group_notes)
+    assert [one.offset for one in result.groups[0].positions.values()] == [3]

@@ -1,5 +1,6 @@
 """When checkpoints of the group log are made, what a look-up opens then, and what is said of damaged ones."""
 
+import asyncio
 import logging
 
 import pytest
@@ -7,12 +8,14 @@ import pytest
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.group_checkpoint import GroupCheckpoint, decode_group_checkpoint, encode_group_checkpoint
 from mirror.core.group_log import GROUP_LOG_TOPIC
-from mirror.core.keys import GROUPS_PREFIX, parse_group_checkpoint_key
+from mirror.core.keys import GROUPS_PREFIX, ROLLUP_PREFIX, parse_group_checkpoint_key
 from mirror.core.positions import PartitionId
 from mirror.core.segment.index import GapEntry
 from mirror.errors import DamageError
+from mirror.service import group_checkpointing
 from mirror.service.group_checkpointing import GroupCheckpointer
 from mirror.service.groups import GroupView, read_groups
+from mirror.service.housekeeping import Housekeeper
 from mirror.service.verify import verify_repository
 from mirror.storage.memory import MemoryStore
 from tests.builders import a_marker
@@ -122,6 +125,42 @@ def test_checkpoints_are_made_when_they_are_worth_it() -> None:
     assert maker.look(now_ms + 60_000) == ""
     add(builder, 265)  # fetching 256 objects costs as much as 16 MiB
     assert maker.look(now_ms + 60_000) == checkpoints(builder)[1]
+
+
+def test_a_round_looks_once_an_hour() -> None:
+    """At the first round after a while, then not for long."""
+    builder = a_history(5)
+    maker = GroupCheckpointer(builder.repository, "w1", first_look_seconds=0)
+    assert maker.run_once(builder.now_ms) == checkpoints(builder)[0]
+    add(builder, 5)
+    assert maker.run_once(builder.now_ms + 5 * DAY_MS) == ""
+
+
+def test_a_housekeeper_goes_on_whatever_is_damaged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Roll-ups are made though the group log cannot be read; both only by the worker whose task it is."""
+    builder = a_history(3)
+    (damaged, *_) = [info.key for info in builder.store.list("l0/") if info.key.endswith("2.seg")]
+    data = bytearray(builder.store.get(damaged))
+    data[20] ^= 1
+    builder.store.delete(damaged)
+    builder.store.put(damaged, bytes(data))
+    monkeypatch.setattr(group_checkpointing, "_FIRST_LOOK_SECONDS", 0.0)
+    told: list[bool] = []
+
+    async def story() -> None:
+        keeper = Housekeeper(builder.repository, "w1", every_seconds=0.01)
+        task = asyncio.create_task(keeper.run(lambda: len(told) > 2 or bool(told.append(True))))
+        give_up_at = asyncio.get_running_loop().time() + 30
+        while not list(builder.store.list(ROLLUP_PREFIX)) or "is not made now" not in caplog.text:
+            assert asyncio.get_running_loop().time() < give_up_at
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(story())
+    assert (len(told), checkpoints(builder)) == (3, [])
 
 
 def test_an_object_that_came_late_makes_a_checkpoint_useless() -> None:

@@ -118,3 +118,21 @@ def test_groups_are_counted_where_that_is_quick() -> None:
     for number in range(4, 101):
         put(number, "bill")
     assert count() is None
+
+
+def test_polled_groups_say_so() -> None:
+    """How far is an estimate, since polls that find nothing new leave no trace; with the missing right, where that is why."""
+    view = a_view(missing_group_rights=frozenset({"READ"}))
+
+    def polled(mode: str, view: SourceView | None) -> str:
+        found = groups_status(
+            mode, [], view, group_count=14, newest_object_ms=NOW_MS - 9_000, now_ms=NOW_MS, is_polled=True
+        )
+        assert (found.is_captured, found.way, found.is_estimate) == (True, "poll", True)
+        return groups_line(cast("StatusReport", SimpleNamespace(at_ms=NOW_MS)), found)
+
+    assert polled("poll", None) == polled("poll", view) == "consumer groups: 14 polled, to about 14:14:11Z"
+    assert polled("auto", view).startswith("consumer groups: 14 polled, to about 14:14:11Z; READ on topic __consumer")
+    off = groups_status("off", [], view, group_count=14, newest_object_ms=NOW_MS, now_ms=NOW_MS, is_polled=True)
+    assert not off.is_captured
+    assert line(mode="poll", view=a_view()).endswith("because no worker has polled them yet (14 stored)")
