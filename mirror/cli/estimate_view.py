@@ -26,12 +26,15 @@ def _rounded(seconds: float) -> str:
     return human_duration(round(seconds / 600) * 600_000)
 
 
-def estimate_json(found: Estimate, work: Workload, reading: MeasuredRate | None) -> dict[str, Any]:
+def estimate_json(
+    found: Estimate, work: Workload, reading: MeasuredRate | None, earlier: MeasuredRate | None
+) -> dict[str, Any]:
     """The same, with what it was worked out from."""
     return {
         "least_s": round(found.least_s, 1),
         "most_s": round(found.most_s, 1),
         "basis": list(found.basis),
         "read_bytes_per_s": None if reading is None else round(reading.bytes_per_s),
+        "earlier_bytes_per_s": None if earlier is None else round(earlier.bytes_per_s),
         "work": work,
     }

@@ -22,6 +22,7 @@ from mirror.core.restore_estimate import estimate, workload_of
 from mirror.core.restore_rights import MissingRight, text_of
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import AccessError, UsageError
+from mirror.service.restore.earlier import earlier_rate
 from mirror.service.restore.measuring import measure_reading
 from mirror.service.restore.plan_file import PlanFile, freeze
 from mirror.service.restore.readings import find_readings
@@ -80,8 +81,9 @@ async def _plan(
             readings = await asyncio.to_thread(find_readings, source, plan, coverages, sealed, now_ms=now_ms)
             missing = await session.missing_rights(plan)
             rate = await asyncio.to_thread(measure_reading, source, plan)
+            earlier = await asyncio.to_thread(earlier_rate, source, plan.target_cluster_id)
     work = workload_of(plan)
-    duration = estimate(work, reading=rate)
+    duration = estimate(work, reading=rate, earlier=earlier)
     repository_id = source.identity.repository_id
     frozen = freeze(selection, plan, repository_id, reason=reason, as_asked=output is None)
     if output is not None:
@@ -93,7 +95,7 @@ async def _plan(
                 "plan": plan_json(plan),
                 "boundaries": boundaries_json(edges),
                 "readings": readings_json(plan.point, readings),
-                "estimate": estimate_json(duration, work, rate),
+                "estimate": estimate_json(duration, work, rate, earlier),
                 "unreadable": inventory.unreadable,
                 "missing_rights": missing,
                 "file": output and str(output),

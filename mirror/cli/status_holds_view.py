@@ -20,7 +20,7 @@ def holds_lines(holds: Sequence[ClusterHolds]) -> list[str]:
         names = ", ".join(topic.topic for topic in one.topics[:_NAMED]) + (" …" if len(one.topics) > _NAMED else "")
         count = "1 topic" if len(one.topics) == 1 else f"{len(one.topics)} topics"
         lines.append(f"on hold since a restore: retention of {count} of {one.cluster} ({names})")
-        lines.append(f"  what would go: mirror holds list --target {one.cluster} · to end it: {one.release_command}")
+        lines.append(f"  what would go: mirror holds list {one.options} · to end it: {one.release_command}")
     return lines
 
 
@@ -29,7 +29,9 @@ def holds_json(holds: Sequence[ClusterHolds]) -> list[dict[str, Any]]:
     return [
         {
             "cluster": one.cluster,
-            "topics": [{"topic": topic.topic, "settings": dict(topic.settings)} for topic in one.topics],
+            "topics": [
+                {"topic": topic.topic, "source": topic.source, "settings": dict(topic.settings)} for topic in one.topics
+            ],
             "release_command": one.release_command or None,
             "problem": one.problem or None,
         }

@@ -176,7 +176,7 @@ def _plan_topic(
     replication_factor = selection.replication_factor or min(
         captured.replication_factor if captured else 1, target.broker_count
     )
-    if replication_factor > target.broker_count:
+    if present is None and replication_factor > target.broker_count:
         raise UsageError(
             f"replication factor {replication_factor} is more than the {target.broker_count} brokers of {target.alias}"
         )

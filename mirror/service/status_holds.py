@@ -1,6 +1,6 @@
 """Retention that a restore left lifted, on every configured cluster that answers soon: for `mirror status`.
 
-Finds restored topics under the names that they have in the repository; `mirror holds list --prefix` or `--rename` finds the others.
+Finds restored topics under the names that they have in the repository, or got by a restore that kept its record.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from mirror.errors import MirrorError
 from mirror.kafka.admin import Admin, non_default
 from mirror.kafka.client import open_client
 from mirror.kafka.cluster import describe_cluster
+from mirror.service.restore.earlier import restored_topics
 from mirror.service.restore.holds import held_settings
 from mirror.service.wiring import connection_for
 from mirror.storage.repository import Repository
@@ -26,9 +27,13 @@ _LOOK_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldTopic:
-    """A topic on hold: its lifted settings, each with the source's value; None where the cluster's default applied."""
+    """A topic on hold: its lifted settings, each with the source's value; None where the cluster's default applied.
+
+    ``source`` is its name in the repository.
+    """
 
     topic: str
+    source: str
     settings: Mapping[str, str | None]
 
 
@@ -43,7 +48,13 @@ class ClusterHolds:
     @property
     def release_command(self) -> str:
         """Ends them; empty where there are none."""
-        return f"mirror holds release --target {self.cluster}" if self.topics else ""
+        return f"mirror holds release {self.options}" if self.topics else ""
+
+    @property
+    def options(self) -> str:
+        """What chooses these topics."""
+        renames = [f"--rename {topic.source}={topic.topic}" for topic in self.topics if topic.topic != topic.source]
+        return " ".join([f"--target {self.cluster}", *renames])
 
 
 class HoldsObserver:
@@ -88,16 +99,27 @@ class HoldsObserver:
     async def _held(self, alias: str, topics: frozenset[str]) -> tuple[HeldTopic, ...]:
         connection = replace(connection_for(self._config.cluster(alias)), request_timeout_ms=int(_ANSWER_S * 1000))
         async with await open_client(connection) as client:
-            there = topics & (await describe_cluster(client)).topics.keys()
+            described = await describe_cluster(client)
+            renamed = await asyncio.to_thread(self._renamed, described.cluster_id, topics)
+            there = (topics | renamed.keys()) & described.topics.keys()
             configs = await Admin(connection, client).topic_configs(there) if there else {}
         set_there = {name: non_default(found) for name, found in configs.items()}
         lifted = {name: found for name, found in set_there.items() if held_settings(found, {})}
-        captured = await asyncio.to_thread(self._captured, lifted.keys()) if lifted else {}
+        sources = {name: renamed.get(name, name) for name in lifted}
+        captured = await asyncio.to_thread(self._captured, set(sources.values())) if lifted else {}
         return tuple(
-            HeldTopic(topic=name, settings=held)
+            HeldTopic(topic=name, source=sources[name], settings=held)
             for name, found in sorted(lifted.items())
-            if name in captured and (held := held_settings(found, captured[name].configs))
+            if sources[name] in captured and (held := held_settings(found, captured[sources[name]].configs))
         )
+
+    def _renamed(self, cluster_id: str, topics: frozenset[str]) -> dict[str, str]:
+        """Topic there → topic of the repository, where a restore said so; without records the names are the same."""
+        try:
+            found = restored_topics(self._repository, cluster_id)
+        except MirrorError:
+            return {}
+        return {target: source for target, source in found.items() if source in topics and target != source}
 
     def _captured(self, names: Collection[str]) -> dict[str, TopicObject]:
         listed = self._repository.list_topics(topics=names, on_damage=lambda _key, _error: None)

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from mirror.cli.__main__ import main
 from mirror.storage.folder import FolderStore
 from tests.capture import capture
-from tests.restoring import consume_all, restore, selection_of
+from tests.restoring import cluster_id, consume_all, restore, selection_of
 
 
 def _configs(bootstrap: str, topic: str) -> dict[str, str]:
@@ -96,16 +96,22 @@ async def test_status_shows_holds(
         '[clusters.gone]\nrole = "target"\nbootstrap_servers = ["127.0.0.1:1"]\n'
         f'[repositories.r]\nurl = "file://{tmp_path}/repo"\n'
     )
+    copy = f"copy-{name}"
+    words = ["--target", "dst", "--latest", "--topic", name, "--rename", f"{name}={copy}", "--no-groups", "--yes"]
+    words += ["--target-cluster-id", cluster_id(kafka.bootstrap)]
+    assert await asyncio.to_thread(main, ["--config", str(config), "restore", *words]) == 0
+    capsys.readouterr()
     run = ["--config", str(config), "status"]
     assert await asyncio.to_thread(main, [*run, "--json"]) in (0, 6)
     by_cluster = {one["cluster"]: one for one in json.loads(capsys.readouterr().out)["holds"]}
-    held = [{"topic": name, "settings": {"retention.ms": "3600000"}}]
+    settings = {"retention.ms": "3600000"}
+    held = [{"topic": each, "source": name, "settings": settings} for each in (copy, name)]
     assert (by_cluster["dst"]["topics"], by_cluster["dst"]["problem"]) == (held, None)
-    assert by_cluster["dst"]["release_command"] == "mirror holds release --target dst"
+    assert by_cluster["dst"]["release_command"] == f"mirror holds release --target dst --rename {name}={copy}"
     assert by_cluster["src"]["topics"] == held
     assert "127.0.0.1:1" in by_cluster["gone"]["problem"]
     await asyncio.to_thread(main, run)
     said = capsys.readouterr().out
-    assert f"on hold since a restore: retention of 1 topic of dst ({name})" in said
-    assert "to end it: mirror holds release --target dst" in said
+    assert f"on hold since a restore: retention of 2 topics of dst ({copy}, {name})" in said
+    assert f"to end it: mirror holds release --target dst --rename {name}={copy}" in said
     assert "holds of gone: not known" in said
