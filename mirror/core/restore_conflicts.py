@@ -9,13 +9,14 @@ import numpy as np
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.moments import format_moment
-from mirror.core.restore_plan import TargetCluster
+from mirror.core.not_empty import IfNotEmpty
+from mirror.core.restore_plan import TargetCluster, TargetTopic
 from mirror.core.restore_selection import RestoreSelection
 from mirror.core.run_pieces import RunPieces
 from mirror.core.segment.index import TopicObject
-from mirror.errors import RefusedError
+from mirror.errors import RefusedError, UsageError
 
-__all__ = ["refuse_too_many_replicas", "setting_notes"]
+__all__ = ["refuse_too_many_replicas", "replicas_of", "setting_notes"]
 
 _NO_LIMIT_MS = 2**63 - 1
 _MAX_MESSAGE_BYTES = 1_048_588
@@ -43,7 +44,7 @@ def refuse_too_many_replicas(
         for topic in topics
         if chosen.get(topic.topic) == topic.topic_id
         and topic.replication_factor > target.broker_count
-        and selection.target_name(topic.topic) not in target.topics
+        and not _stays(selection, target.topics.get(selection.target_name(topic.topic)))
     ]
     if not lines:
         return
@@ -55,6 +56,37 @@ def refuse_too_many_replicas(
         f"{target.alias} has {brokers}, {count} more replicas than that at the source:{listed}",
         hint=f"--replication-factor {target.broker_count} creates them with so many; or start the other brokers",
     )
+
+
+def replicas_of(
+    selection: RestoreSelection, captured: TopicObject | None, target: TargetCluster, present: TargetTopic | None
+) -> tuple[int, list[str]]:
+    """How many replicas a topic will have, and what to tell of it.
+
+    Args:
+        selection: what is asked for.
+        captured: of the topic; None where nothing is known.
+        target: how many brokers there are.
+        present: the topic as it is on the target.
+
+    Raises:
+        UsageError: a topic that must be created shall have more replicas than there are brokers.
+    """
+    at_source = captured.replication_factor if captured else 1
+    factor = selection.replication_factor or min(at_source, target.broker_count)
+    why = "--replication-factor"
+    if present is not None and _stays(selection, present):
+        factor, why = present.replication_factor or factor, "as it is there now"
+    elif factor > target.broker_count:
+        raise UsageError(
+            f"replication factor {factor} is more than the {target.broker_count} brokers of {target.alias}"
+        )
+    return factor, [f"{factor} instead of {at_source} replicas: {why}"] if factor < at_source else []
+
+
+def _stays(selection: RestoreSelection, present: TargetTopic | None) -> bool:
+    """Whether a topic of the target is loaded as it is: else it is made, or made again."""
+    return present is not None and (present.is_empty or selection.if_not_empty is not IfNotEmpty.REPLACE)
 
 
 def setting_notes(

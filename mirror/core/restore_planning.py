@@ -9,7 +9,7 @@ from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import PartitionId
 from mirror.core.recovery_point import ALL_TIMES, OffsetMode, RecoveryPoint, TimeBounds
 from mirror.core.restore_configs import final_configs, load_configs
-from mirror.core.restore_conflicts import refuse_too_many_replicas, setting_notes
+from mirror.core.restore_conflicts import refuse_too_many_replicas, replicas_of, setting_notes
 from mirror.core.restore_mark import RestoreMark
 from mirror.core.restore_plan import (
     PartitionPlan,
@@ -173,20 +173,8 @@ def _plan_topic(
     )
     mine = [partition.coverage for partition in partitions if partition.coverage is not None]
     present = target.topics.get(target_name)
-    replication_factor = selection.replication_factor or min(
-        captured.replication_factor if captured else 1, target.broker_count
-    )
-    if present is None and replication_factor > target.broker_count:
-        raise UsageError(
-            f"replication factor {replication_factor} is more than the {target.broker_count} brokers of {target.alias}"
-        )
-    if present is not None and present.replication_factor is not None:
-        replication_factor = present.replication_factor
-    if captured and replication_factor < captured.replication_factor:
-        notes.append(
-            f"{replication_factor} instead of {captured.replication_factor} replicas: "
-            + ("as it is there now" if present else "--replication-factor")
-        )
+    replication_factor, replica_notes = replicas_of(selection, captured, target, present)
+    notes += replica_notes
     final, held, config_notes = final_configs(
         captured.configs if captured else {},
         [coverage for coverage in mine if coverage.runs],

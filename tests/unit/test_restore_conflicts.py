@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from mirror.core.coverage import PartitionCoverage, cover_partition
+from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import PartitionId
-from mirror.core.restore_conflicts import refuse_too_many_replicas, setting_notes
+from mirror.core.restore_conflicts import refuse_too_many_replicas, replicas_of, setting_notes
 from mirror.core.restore_plan import TargetCluster, TargetTopic
 from mirror.core.restore_selection import RestoreSelection
 from mirror.core.segment.index import RunEntry, TopicObject
@@ -97,14 +98,23 @@ def test_settings_are_told_where_they_matter(
     assert bool(said) == bool(told)
 
 
-def _refuse(brokers: int, *, there: bool = False, **selection: Any) -> None:
-    topic = TopicObject(
-        format_version=1, topic="t", topic_id=ID, partition_count=1, replication_factor=3, configs={}, captured_at_ms=1
+TOPIC = TopicObject(
+    format_version=1, topic="t", topic_id=ID, partition_count=1, replication_factor=3, configs={}, captured_at_ms=1
+)
+EMPTY, FILLED = (
+    TargetTopic(partition_count=1, configs={}, logs=[(0, log_end)], replication_factor=1) for log_end in (0, 9)
+)
+
+
+def _target(brokers: int, present: TargetTopic | None) -> TargetCluster:
+    topics = {"t": present} if present else {}
+    return TargetCluster(
+        alias="dr", cluster_id="c", bootstrap="b:1", broker_count=brokers, topics=topics, default_configs={}
     )
-    present = {"t": TargetTopic(partition_count=1, configs={}, logs=[(0, 0)])} if there else {}
-    target = TargetCluster(
-        alias="dr", cluster_id="c", bootstrap="b:1", broker_count=brokers, topics=present, default_configs={}
-    )
+
+
+def _refuse(brokers: int, *, there: TargetTopic | None = None, **selection: Any) -> None:
+    topic, target = TOPIC, _target(brokers, there)
     refuse_too_many_replicas(RestoreSelection(topics=TopicFilter(), **selection), {"t": ID}, [topic], target)
 
 
@@ -117,6 +127,27 @@ def test_fewer_replicas_are_a_decision() -> None:
     assert (told.value.hint or "").startswith("--replication-factor 1 creates")
     _refuse(3)
     _refuse(1, replication_factor=1)
-    _refuse(1, there=True)
+    _refuse(1, there=FILLED)
     with pytest.raises(RefusedError):
-        _refuse(2, there=True, prefix="x-")
+        _refuse(2, there=FILLED, prefix="x-")
+    with pytest.raises(RefusedError):
+        _refuse(2, there=FILLED, if_not_empty=IfNotEmpty.REPLACE)
+    _refuse(2, there=EMPTY, if_not_empty=IfNotEmpty.REPLACE)
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "factor", "told"),
+    [
+        (None, {}, 3, ""),
+        (None, {"replication_factor": 2}, 2, "2 instead of 3 replicas: --replication-factor"),
+        (FILLED, {}, 1, "1 instead of 3 replicas: as it is there now"),
+        (EMPTY, {"if_not_empty": IfNotEmpty.REPLACE}, 1, "1 instead of 3 replicas: as it is there now"),
+        (FILLED, {"if_not_empty": IfNotEmpty.REPLACE}, 3, ""),
+    ],
+)
+def test_how_many_replicas_there_will_be(
+    there: TargetTopic | None, given: dict[str, Any], factor: int, told: str
+) -> None:
+    """Those of the source; of a topic that stays, its own; of one that is replaced, those of the source again."""
+    selection = RestoreSelection(topics=TopicFilter(), **given)
+    assert replicas_of(selection, TOPIC, _target(3, there), there) == (factor, [told] if told else [])
