@@ -12,7 +12,7 @@ from bench.compare import Result
 from bench.machine import describe_machine
 from bench.report import results_json, results_markdown
 from bench.stack import running_stack
-from bench.suite import COMPARISONS, MANY_PARTITIONS, RECOVERY_POINT, Options, run_suite
+from bench.suite import COMPARISONS, MANY_PARTITIONS, PLANNING, RECOVERY_POINT, Options, run_suite
 from mirror.errors import MirrorError
 from tests.servers.errors import StackError
 
@@ -23,7 +23,7 @@ def main() -> int:
     """The exit code: 0 measured (whatever came out), 1 could not measure, 2 usage."""
     arguments = _parser().parse_args()
     options = Options(pairs=arguments.pairs, quick=arguments.quick, keep=arguments.keep, only=tuple(arguments.only))
-    names = [comparison.name for _, comparison in COMPARISONS] + [RECOVERY_POINT, MANY_PARTITIONS]
+    names = [comparison.name for _, comparison in COMPARISONS] + [RECOVERY_POINT, MANY_PARTITIONS, PLANNING]
     if arguments.list or not any(options.wants(name) for name in names):
         print("\n".join(names))
         return 0 if arguments.list else 2

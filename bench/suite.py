@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from bench.compare import Comparison, Result, Say
 from bench.many_partitions import measure_many_partitions
+from bench.planning import OBJECTS, PLANNING, QUICK_OBJECTS, measure_planning
 from bench.recovery_point import measure_recovery_point
 from bench.sample import Sample
 from bench.session import Session
 from bench.stack import BenchStack
 from bench.topics import TOPICS, TopicSpec, fill
 
-__all__ = ["COMPARISONS", "MANY_PARTITIONS", "RECOVERY_POINT", "Options", "run_suite"]
+__all__ = ["COMPARISONS", "MANY_PARTITIONS", "PLANNING", "RECOVERY_POINT", "Options", "run_suite"]
 
 RSS_GOAL_BYTES = 512_000_000
 RECOVERY_POINT = "recovery point"
@@ -74,6 +75,11 @@ def run_suite(stack: BenchStack, options: Options, say: Say, results: list[Resul
         say(f"{MANY_PARTITIONS}: idle, then active")
         quick = options.quick
         results += measure_many_partitions(stack, idle_seconds=15 if quick else 60, active_seconds=30 if quick else 120)
+    if options.wants(PLANNING):
+        say(PLANNING)
+        results += measure_planning(
+            stack, rounds=1 if options.quick else 3, objects=QUICK_OBJECTS if options.quick else OBJECTS
+        )
 
 
 def _run_topic(
