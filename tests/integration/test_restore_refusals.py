@@ -55,6 +55,27 @@ REFUSED = {
     "an internal topic": Refusal("--latest --target dst --topic {name} --rename {name}=__consumer_offsets", 2, "__con"),
     "not empty": Refusal("--latest --target dst --topic {name}", 4, "not empty"),
     "not empty, another topic": Refusal("--latest --target dst --topic {name} --rename {name}={taken}", 4, "not empty"),
+    "replaced, not stored": Refusal(
+        "--latest --target dst --topic {name} --rename {name}={taken} --if-not-empty replace", 4, "20 records"
+    ),
+    "replaced, no number": Refusal(
+        "--latest --target dst --topic {name} --rename {name}={taken} --if-not-empty replace --discard-unstored",
+        4,
+        "--replace-topics 1",
+    ),
+    "replaced, another number": Refusal(
+        "--latest --target dst --topic {name} --rename {name}={wide} --if-not-empty replace --replace-topics 0",
+        4,
+        "--replace-topics 1",
+    ),
+    "replaced by an internal one": Refusal(
+        "--latest --target dst --topic {name} --rename {name}=__consumer_offsets --if-not-empty replace", 2, "__con"
+    ),
+    "discarded, not replaced": Refusal("--latest --target dst --topic {name} --discard-unstored", 2, "replace"),
+    "appended at the same offsets": Refusal(
+        "--latest --target dst --topic {name} --rename {name}={taken} --if-not-empty append", 2, "--offsets translated"
+    ),
+    "no such decision": Refusal("--latest --target dst --topic {name} --if-not-empty force", 2, "force"),
     "other partitions": Refusal("--latest --target dst --topic {name} --rename {name}={wide}", 4, "3 partitions"),
     "another restore's": Refusal("--latest --target dst --topic {name} --rename {name}={marked}", 4, "another restore"),
     "two under one name": Refusal(

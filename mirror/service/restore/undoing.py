@@ -20,6 +20,7 @@ __all__ = ["TopicUndo", "Undo", "plan_undo", "undo_topics"]
 
 _UNKNOWN = frozenset({None, TopicState.UNFINISHED.value})
 _LOADED_INTO_NOTHING = _UNKNOWN | {TopicState.ABSENT.value, TopicState.EMPTY.value}
+_LOADED_BEHIND = frozenset({TopicState.BEGINNING.value, TopicState.APPENDED.value})
 
 
 class Undo(StrEnum):
@@ -86,6 +87,8 @@ def _decide(
         return Undo.NOTHING, "it is empty"
     if now is Standing.OTHER:
         return Undo.KEEP, "its records are not those of this restore: was it deleted and made again?"
+    if state in _LOADED_BEHIND and now is Standing.UNFINISHED:
+        return Undo.SETTINGS, "it held records before: they stay, and so does what was loaded behind them"
     if state not in _LOADED_INTO_NOTHING or (state in _UNKNOWN and now is not Standing.UNFINISHED):
         return (
             Undo.KEEP,
