@@ -23,6 +23,7 @@ from mirror.cli.restore_options import selection_options
 from mirror.cli.restore_progress import RestoreProgress, restore_progress
 from mirror.cli.restore_view import plan_json, print_plan, print_result, result_json
 from mirror.cli.subcommands import VerbGroup, refuse_own_options
+from mirror.core.restore_scope import RestoreScope
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import RefusedError, UsageError
 from mirror.service.restore.journal import RestoreJournal
@@ -169,7 +170,19 @@ def chosen_restore(
         given = click.get_current_context().get_parameter_source
         others = [
             name
-            for name in ("target", "topics", "at", "until", "latest", "to_offsets", "acls", "all_acls", "quotas")
+            for name in (
+                "target",
+                "topics",
+                "at",
+                "until",
+                "latest",
+                "to_offsets",
+                "only_state",
+                "only_data",
+                "acls",
+                "all_acls",
+                "quotas",
+            )
             if _is_given(given(name))
         ]
         if others:
@@ -244,6 +257,11 @@ async def run_restore(
         command_line = cli.same_again(sys.argv[1:])
         journal = RestoreJournal(source, asked, verb="restore", reason=options.reason, command=command_line)
         await journal.begin(plan)
+        if plan.scope is RestoreScope.DATA and planned is None and not journal.is_kept:
+            raise RefusedError(
+                f"nothing would keep the settings that the topics have now, to put them back after an interruption: {journal.why_not}",
+                hint="with a plan's file: mirror plan ... --only-data -o plan.json, then mirror restore --plan plan.json",
+            )
         tell_record(journal, quiet=cli.as_json)
         started_s = time.monotonic()
         shown: AbstractContextManager[RestoreProgress] = restore_progress(plan, quiet=cli.as_json)

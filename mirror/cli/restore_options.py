@@ -18,7 +18,7 @@ from mirror.core.moments import format_moment
 from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind, RecoveryPoint
-from mirror.core.restore_scope import StateChoice
+from mirror.core.restore_scope import RestoreScope, StateChoice
 from mirror.core.restore_selection import RestoreSelection
 from mirror.core.topic_filter import TopicFilter
 from mirror.errors import UsageError
@@ -107,6 +107,18 @@ _OPTIONS = [
     ),
     click.option("--no-groups", is_flag=True, help="Leave consumer groups alone."),
     click.option(
+        "--only-state",
+        is_flag=True,
+        help="Topics with their partitions, settings and replication factor, empty; ACLs and quotas if asked for. No records, no groups. "
+        "A topic that holds records is refused, unless it has these settings.",
+    ),
+    click.option(
+        "--only-data",
+        is_flag=True,
+        help="Records, and the groups of these topics, into empty topics that exist with as many partitions. None is made; each keeps its "
+        "settings, but for what would refuse or delete records while they are loaded.",
+    ),
+    click.option(
         "--acls",
         is_flag=True,
         help="Also add the ACLs of that moment that name a restored topic or group, or a prefix of one. None is deleted.",
@@ -170,6 +182,8 @@ def _selection(
     group_regexes: Sequence[str],
     group_renames: Sequence[str],
     no_groups: bool,
+    only_state: bool,
+    only_data: bool,
     acls: bool,
     all_acls: bool,
     quotas: bool,
@@ -180,6 +194,18 @@ def _selection(
 ) -> RestoreSelection:
     if discard_unstored and if_not_empty != IfNotEmpty.REPLACE:
         raise UsageError("--discard-unstored goes with --if-not-empty replace")
+    scope = _scope(only_state=only_state, only_data=only_data)
+    state = StateChoice(acls=acls, all_acls=all_acls, quotas=quotas)
+    _refuse_contradictions(
+        scope,
+        {
+            "--partition": partitions,
+            "--group": groups,
+            "--group-regex": group_regexes,
+            "--rename-group": group_renames,
+        },
+        {"--acls": acls, "--all-acls": all_acls, "--quotas": quotas, "--replication-factor": replication_factor},
+    )
     return RestoreSelection(
         topics=_filter(topics, regexes, exclude),
         partitions=frozenset(partitions),
@@ -195,13 +221,30 @@ def _selection(
         offsets=OffsetMode[offset_mode.upper()],
         max_fill_s=parse_duration_s("--max-fill-time", max_fill_time),
         groups=GroupChoice(
-            is_wanted=not no_groups,
+            is_wanted=not no_groups and (scope is not RestoreScope.STATE or state.wants_acls),
             globs=tuple(groups),
             regexes=tuple(group_regexes),
             renames=pairs("--rename-group", group_renames),
         ),
-        state=StateChoice(acls=acls, all_acls=all_acls, quotas=quotas),
+        scope=scope,
+        state=state,
     )
+
+
+def _scope(*, only_state: bool, only_data: bool) -> RestoreScope:
+    if only_state and only_data:
+        raise UsageError(
+            "--only-state and --only-data are the two halves of a restore: give one, or none for all of it"
+        )
+    return RestoreScope.STATE if only_state else RestoreScope.DATA if only_data else RestoreScope.ALL
+
+
+def _refuse_contradictions(scope: RestoreScope, of_data: Mapping[str, Any], of_state: Mapping[str, Any]) -> None:
+    """Options that would do nothing are mistakes."""
+    options = {RestoreScope.STATE: of_data, RestoreScope.DATA: of_state}.get(scope, {})
+    wrong = [name for name, value in options.items() if value]
+    if wrong:
+        raise UsageError(f"{' and '.join(wrong)} say nothing to --only-{scope.value}: leave out one or the other")
 
 
 def _point(

@@ -6,17 +6,24 @@ import msgspec
 
 from mirror.cli.output import print_line, utc
 from mirror.core.restore_plan import RestorePlan
+from mirror.core.restore_scope import RestoreScope
 from mirror.core.state_plan import QuotaPlan
 from mirror.service.restore.execute import RestoreResult
 from mirror.service.state_diff import acl_text, entity_text
 
 __all__ = ["print_state_plan", "print_state_result", "state_plan_json"]
 
+_SCOPES = {
+    RestoreScope.STATE: "only state: topics are made, with their settings, and stay empty; no records, no groups",
+    RestoreScope.DATA: "only data: records, into topics that keep the settings they have; none is made",
+}
 _COLORS = {"+": "green", "~": "yellow", "=": None}
 
 
 def print_state_plan(plan: RestorePlan) -> None:
-    """Every ACL and quota with its sign: + is added, ~ changed, = there already."""
+    """Where not all is restored: what. Every ACL and quota with its sign: + is added, ~ changed, = there already."""
+    if plan.scope in _SCOPES:
+        print_line(_SCOPES[plan.scope], bold=True)
     state = plan.state
     if state is None:
         return

@@ -12,6 +12,7 @@ from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan
+from mirror.core.restore_scope import RestoreScope
 from mirror.kafka.group_admin import GroupPosition
 from mirror.service.restore.boundaries import Boundary, RecordAt
 from mirror.service.restore.execute import RestoreResult
@@ -78,7 +79,7 @@ _MODES = {OffsetMode.EXACT: "as in the source", OffsetMode.TRANSLATED: "translat
 
 def _accuracy(plan: RestorePlan) -> list[str]:
     """How well the moment is known."""
-    if plan.point.kind is not PointKind.AT:
+    if plan.point.kind is not PointKind.AT or plan.scope is RestoreScope.STATE:
         return []
     at_ms = plan.point.time_ms or 0
     lines: list[str] = []

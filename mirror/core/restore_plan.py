@@ -213,6 +213,9 @@ Instruction = CreateTopic | LoadPartitions | CheckLogEnd | PutConfigs
 def instructions_of(plan: RestorePlan) -> list[Instruction]:
     """The steps of a plan, in order. Settings come last, so that a marked topic is one that may be unfinished."""
     open_topics = tuple(topic for topic in plan.topics if topic.state is not TopicState.COMPLETE)
+    if plan.scope is RestoreScope.STATE:
+        absent = [topic for topic in open_topics if topic.state is TopicState.ABSENT]
+        return [*map(CreateTopic, absent), *map(PutConfigs, open_topics)]
     return [
         *(CreateTopic(topic) for topic in open_topics),
         LoadPartitions(open_topics),

@@ -9,7 +9,7 @@ from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import PartitionId
 from mirror.core.recovery_point import ALL_TIMES, OffsetMode, RecoveryPoint, TimeBounds
 from mirror.core.restore_configs import final_configs, load_configs
-from mirror.core.restore_conflicts import refuse_too_many_replicas, replicas_of, setting_notes
+from mirror.core.restore_conflicts import refuse_too_many_replicas, replicas_of
 from mirror.core.restore_mark import RestoreMark
 from mirror.core.restore_plan import (
     PartitionPlan,
@@ -20,6 +20,7 @@ from mirror.core.restore_plan import (
     TopicState,
 )
 from mirror.core.restore_scope import RestoreScope
+from mirror.core.restore_scoping import refuse_absent, scoped
 from mirror.core.restore_selection import RestoreSelection, refuse_colliding
 from mirror.core.run_pieces import RunPieces, are_exact
 from mirror.core.segment.index import TopicObject
@@ -74,7 +75,10 @@ def plan_restore(
             "--if-not-empty append goes with --offsets translated: behind other records none can get the offset it had"
         )
     present = target.topic_names | target.topics.keys()
-    refuse_colliding({name: selection.target_name(name) for name in chosen}, present)
+    names = {name: selection.target_name(name) for name in chosen}
+    refuse_colliding(names, present)
+    if selection.scope is RestoreScope.DATA:
+        refuse_absent(names.values(), target)
     refuse_too_many_replicas(selection, chosen, topics, target)
     plans = tuple(
         _plan_topic(name, topic_id, selection, cuts, coverages, topics, target, now_ms)
@@ -97,6 +101,7 @@ def plan_restore(
         left_out=tuple(left_out),
         if_not_empty=selection.if_not_empty,
         discard_unstored=selection.discard_unstored,
+        scope=selection.scope,
     )
 
 
@@ -162,19 +167,29 @@ def _plan_topic(
     target_name = selection.target_name(name)
     captured = next((t for t in topics if (t.topic, t.topic_id) == (name, topic_id)), None)
     notes: list[str] = []
+    of_settings: list[str] = []
     if captured is None:
-        notes.append("no capture of its settings is stored: partitions as far as they hold data, default settings")
+        of_settings.append(
+            "no capture of its settings is stored: partitions as far as they hold data, default settings"
+        )
     known = [pid.partition for pid in coverages if pid.topic_id == topic_id and pid in cuts]
     count = max([captured.partition_count if captured else 1, *(partition + 1 for partition in known)])
+    has_records = selection.scope is not RestoreScope.STATE
     partitions = tuple(
-        _plan_partition(number, coverages.get(pid), cuts.get(pid), selection, takes_markers=target.takes_markers)
+        _plan_partition(
+            number,
+            coverages.get(pid) if has_records else None,
+            cuts.get(pid),
+            selection,
+            takes_markers=target.takes_markers,
+        )
         for number in range(count)
         for pid in (PartitionId(topic_id, number),)
     )
     mine = [partition.coverage for partition in partitions if partition.coverage is not None]
     present = target.topics.get(target_name)
     replication_factor, replica_notes = replicas_of(selection, captured, target, present)
-    notes += replica_notes
+    of_settings += replica_notes
     final, held, config_notes = final_configs(
         captured.configs if captured else {},
         [coverage for coverage in mine if coverage.runs],
@@ -182,7 +197,6 @@ def _plan_topic(
         default_configs=target.default_configs,
         now_ms=now_ms,
     )
-    told = setting_notes(final, mine, default_configs=target.default_configs, now_ms=now_ms)
     if not target.takes_markers and any(partition.hole_offsets for partition in partitions):
         notes.append(
             "holes are filled by aborted transactions (the right ClusterAction on the cluster is missing): consumers that read "
@@ -193,8 +207,8 @@ def _plan_topic(
     state = _state_of(target_name, target, present, count, mark, replaces=selection.if_not_empty is IfNotEmpty.REPLACE)
     if state is TopicState.EMPTY and present and present.configs and dict(present.configs) != final:
         there = ", ".join(f"{key}={value}" for key, value in sorted(present.configs.items()))
-        notes.append(f"the empty topic's own settings ({there}) are replaced by those of the source")
-    return TopicPlan(
+        of_settings.append(f"the empty topic's own settings ({there}) are replaced by those of the source")
+    planned = TopicPlan(
         topic=name,
         topic_id=topic_id,
         target_topic=target_name,
@@ -205,9 +219,10 @@ def _plan_topic(
         load_configs=load_configs(final, mine, mark),
         final_configs=final,
         held=held,
-        notes=(*notes, *config_notes, *told),
+        notes=tuple(notes),
         mark=mark,
     )
+    return scoped(planned, selection, target, of_settings=(*of_settings, *config_notes), now_ms=now_ms)
 
 
 def _plan_partition(

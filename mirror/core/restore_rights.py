@@ -10,12 +10,14 @@ from typing import Final, Literal
 
 from mirror.core.recovery_point import OffsetMode
 from mirror.core.restore_plan import RestorePlan, TopicPlan, TopicState
+from mirror.core.restore_scope import RestoreScope
 
 __all__ = ["LOADING", "MissingRight", "RestoreNeeds", "lacking", "needs_of", "text_of"]
 
 LOADING: Final = frozenset({"ALTER_CONFIGS", "DESCRIBE", "DESCRIBE_CONFIGS", "READ", "WRITE"})
 """On every topic that is loaded: READ to go on after an interruption, to prove, and for the positions of groups."""
 
+_CONFIGURING: Final = frozenset({"ALTER_CONFIGS", "DESCRIBE", "DESCRIBE_CONFIGS"})
 _READING: Final = frozenset({"DESCRIBE", "DESCRIBE_CONFIGS", "READ"})
 _BRINGS: Final[Mapping[str, frozenset[str]]] = {
     "DESCRIBE": frozenset({"READ", "WRITE", "DELETE", "ALTER"}),
@@ -43,22 +45,23 @@ class MissingRight:
 
 def needs_of(plan: RestorePlan) -> RestoreNeeds:
     """What the plan will do."""
-    exact = plan.offsets is OffsetMode.EXACT
+    has_records = plan.scope is not RestoreScope.STATE
+    exact = plan.offsets is OffsetMode.EXACT and has_records
     return RestoreNeeds(
-        topics={topic.target_topic: _topic_needs(topic, exact=exact) for topic in plan.topics},
+        topics={topic.target_topic: _topic_needs(topic, has_records=has_records, exact=exact) for topic in plan.topics},
         groups=tuple(group.target_group for group in plan.groups),
         fills_holes=exact and any(topic.state is not TopicState.COMPLETE for topic in plan.topics),
     )
 
 
-def _topic_needs(topic: TopicPlan, *, exact: bool) -> frozenset[str]:
+def _topic_needs(topic: TopicPlan, *, has_records: bool, exact: bool) -> frozenset[str]:
     if topic.state is TopicState.COMPLETE:
         return _READING
     creates = {"CREATE"} if topic.state in (TopicState.ABSENT, TopicState.REPLACED, TopicState.MISFIT) else set()
     if topic.state in (TopicState.REPLACED, TopicState.MISFIT):
         creates.add("DELETE")
     trims = {"DELETE"} if exact and any(partition.lead_offset for partition in topic.partitions) else set()
-    return LOADING | creates | trims
+    return (LOADING if has_records else _CONFIGURING) | creates | trims
 
 
 def lacking(needed: frozenset[str], granted: frozenset[str]) -> frozenset[str]:

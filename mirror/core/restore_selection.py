@@ -47,6 +47,7 @@ class RestoreSelection:
         state: which ACLs and quotas are put.
         if_not_empty: what is done about a topic that holds something else.
         discard_unstored: destroy records too that the repository does not have.
+        kept_configs: target topic → the settings that it had before only data was loaded into it; from a plan.
     """
 
     topics: TopicFilter
@@ -65,6 +66,7 @@ class RestoreSelection:
     state: StateChoice = _NO_STATE
     if_not_empty: IfNotEmpty = IfNotEmpty.REFUSE
     discard_unstored: bool = False
+    kept_configs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def target_name(self, topic: str) -> str:
         """What the topic is called on the target.

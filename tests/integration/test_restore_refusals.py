@@ -92,6 +92,21 @@ REFUSED = {
         "--latest --target dst --topic {holed} --prefix x- --max-fill-time 0s", 4, "--max-fill-time"
     ),
     "no rate": Refusal("--latest --target dst --topic {name} --prefix x- --limit-rate fast", 2, "not a rate"),
+    "only state and only data": Refusal(
+        "--latest --target dst --topic {name} --prefix x- --only-state --only-data", 2, "two halves"
+    ),
+    "groups of only state": Refusal("--latest --target dst --topic {name} --only-state --group g", 2, "--group say"),
+    "quotas of only data": Refusal("--latest --target dst --topic {name} --only-data --quotas", 2, "--quotas say"),
+    "only data of no topic": Refusal(
+        "--latest --target dst --topic {name} --prefix x- --only-data --dry-run", 4, "does not have x-"
+    ),
+    "only state over records": Refusal(
+        "--latest --target dst --topic {name} --rename {name}={taken} --only-state", 4, "its settings are left alone"
+    ),
+    "only state while it is loaded": Refusal(
+        "--latest --target dst --topic {name} --rename {name}={marked} --only-state", 4, "restore"
+    ),
+    "ACLs that were not captured": Refusal("--latest --target dst --topic {name} --prefix x- --acls", 2, "no state"),
     "one of several is not empty": Refusal(
         "--latest --target dst --topic {second} --topic {name} --rename {name}={taken} --prefix x-", 4, "not empty"
     ),

@@ -216,18 +216,14 @@ def test_each_missing_right_is_named_before_anything_is_changed(scene: Scene, se
     secure_kafka.allow(user, ResourceType.BROKER, "kafka-cluster", MAY.CLUSTER_ACTION)
     scene.prepare(quotas=[StateQuota(entity={"user": user}, values={"producer_byte_rate": 7000.0})])
     certificate = secure_kafka.authority.issue(user)
-    config = scene.folder / "mirror.toml"
-    config.write_text(
-        config.read_text().replace(
-            f'["{secure_kafka.bootstrap}"]',
-            f"""["{secure_kafka.bootstrap_of("SSL")}"]
+    config = write_config(scene.folder, secure_kafka.bootstrap_of("SSL"))
+    login = f"""role = "target"
 security_protocol = "SSL"
 ssl.ca_file = "{secure_kafka.authority.ca_path}"
 ssl.cert_file = "{certificate.chain_path}"
 ssl.key_file = "{certificate.key_path}"
-""",
-        )
-    )
+"""
+    config.write_text(config.read_text().replace('role = "target"\n', login))
     wait_until(
         lambda: scene.run("plan", *scene.copying())[0] == 0, lambda: scene.run("plan", *scene.copying())[1]["said"], 30
     )

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -21,10 +22,12 @@ from mirror.core.restore_plan import (
     RestorePlan,
     TargetCluster,
     TargetTopic,
+    TopicPlan,
     TopicState,
     instructions_of,
 )
 from mirror.core.restore_planning import plan_restore
+from mirror.core.restore_scope import RestoreScope
 from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.segment.index import RunEntry, TopicObject
 from mirror.core.topic_filter import TopicFilter
@@ -274,6 +277,43 @@ def test_settings_that_cannot_be_put_back_are_told() -> None:
     assert plan.final_configs == {"min.insync.replicas": "2"}
     assert plan.load_configs["min.insync.replicas"] == "2"
     assert len(plan.notes) == 3
+
+
+def test_only_data_keeps_the_settings_of_the_topic() -> None:
+    """All of them while it is loaded, but for what would harm; a hold where they would delete; known from the plan afterwards."""
+    old = [_coverage("t", _run("t", ID_1, 0, 0, 9, max_timestamp_ms=NOW_MS - 8 * DAY_MS))]
+    own = {"retention.ms": "5", "segment.ms": "7", "min.insync.replicas": "9"}
+
+    def planned(configs: dict[str, str], **selection: Any) -> TopicPlan:
+        present = {"t": TargetTopic(partition_count=1, configs=configs, logs=[(0, 0)], replication_factor=2)}
+        captured = _topic("t", cleanup_policy="compact")
+        return _plan([captured], old, present=present, scope=RestoreScope.DATA, **selection).topics[0]
+
+    plan = planned(own)
+    assert dict(plan.final_configs) == {**own, "retention.ms": "-1"}
+    assert [(hold.name, hold.wanted) for hold in plan.held] == [("retention.ms", "5")]
+    assert {name: plan.load_configs[name] for name in ("retention.ms", "segment.ms", "min.insync.replicas")} == {
+        **own,
+        "retention.ms": "-1",
+    }
+    assert (plan.replication_factor, plan.notes) == (2, ())
+    marked = {**plan.load_configs, "message.timestamp.before.max.ms": plan.mark.value}
+    with pytest.raises(RefusedError, match="in the plan of that restore only"):
+        planned(marked)
+    assert planned(marked, kept_configs={"t": own}) == replace(
+        plan, state=TopicState.UNFINISHED, present_configs=marked
+    )
+    with pytest.raises(RefusedError, match="does not have t"):
+        _plan([_topic("t")], old, scope=RestoreScope.DATA)
+
+
+def test_only_state_plans_no_records() -> None:
+    """What is not stored is no obstacle, and retention cannot delete what is not loaded."""
+    old = [_coverage("t", _run("t", ID_1, 0, 5, 9, max_timestamp_ms=NOW_MS - 8 * DAY_MS))]
+    plan = _plan([_topic("t", retention_ms="5")], old, scope=RestoreScope.STATE)
+    (topic,) = plan.topics
+    assert (topic.records, topic.held, dict(topic.final_configs)) == (0, (), {"retention.ms": "5"})
+    assert instructions_of(plan) == [CreateTopic(topic), PutConfigs(topic)]
 
 
 def test_the_largest_batch_fits() -> None:

@@ -71,6 +71,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
     all_acls: bool = False
     quotas: list[StateQuota] | None = None
     state_captured_at_ms: int | None = None
+    kept_configs: dict[str, dict[str, str]] = {}
     reason: str = ""
     if_not_empty: str = IfNotEmpty.REFUSE.value
     discard_unstored: bool = False
@@ -143,6 +144,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
                 quotas=self.quotas is not None,
                 captured_at_ms=self.state_captured_at_ms,
             ),
+            kept_configs=self.kept_configs,
         )
 
     def require_same(self, plan: RestorePlan, repository_id: str) -> None:
@@ -237,8 +239,21 @@ def freeze(
         all_acls=selection.state.all_acls,
         quotas=_quotas(plan),
         state_captured_at_ms=None if plan.state is None else plan.state.captured_at_ms,
+        kept_configs=_kept(plan),
         reason=reason,
     )
+
+
+def _kept(plan: RestorePlan) -> dict[str, dict[str, str]]:
+    """What topics have set, where only data is loaded into them: while that goes on, this is the only place where it is kept."""
+    if plan.scope is not RestoreScope.DATA:
+        return {}
+    kept: dict[str, dict[str, str]] = {}
+    for topic in plan.topics:
+        held = {hold.name: hold.wanted for hold in topic.held}
+        values = {**topic.final_configs, **held}
+        kept[topic.target_topic] = {name: value for name, value in values.items() if value is not None}
+    return kept
 
 
 def _acls(plan: RestorePlan) -> list[StateAcl] | None:

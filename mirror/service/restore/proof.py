@@ -8,6 +8,7 @@ from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan
+from mirror.core.restore_scope import RestoreScope
 from mirror.errors import TopicNotFoundError
 from mirror.kafka.admin import Admin, non_default
 from mirror.kafka.client import MirrorClient
@@ -161,6 +162,8 @@ async def _prove_partition(
 ) -> PartitionProof:
     exact = plan.offsets is OffsetMode.EXACT
     times = plan.point.bounds
+    if plan.scope is RestoreScope.STATE:
+        return PartitionProof(records=0, digest="", difference="")
     if partition.coverage is None:
         is_alone = plan.if_not_empty is not IfNotEmpty.APPEND
         difference = f"it holds offsets up to {log.high_watermark}" if log.high_watermark and is_alone else ""

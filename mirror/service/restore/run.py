@@ -11,6 +11,7 @@ from mirror.core.recovery_point import OffsetMode, PointKind
 from mirror.core.restore_plan import RestorePlan, TargetCluster, TopicState
 from mirror.core.restore_planning import plan_restore
 from mirror.core.restore_rights import MissingRight, needs_of
+from mirror.core.restore_scope import RestoreScope
 from mirror.core.restore_selection import RestoreSelection, choose_incarnations
 from mirror.core.seal_times import SealTimes
 from mirror.core.segment.index import TopicObject
@@ -220,6 +221,8 @@ class RestoreSession:
             now_ms=now_ms,
         )
         plan = await add_state(self._repository, self._client, Admin(self._connection, self._client), selection, plan)
+        if selection.scope is RestoreScope.STATE:  # groups were needed for their ACLs only
+            plan = replace(plan, groups=(), group_notes=())
         return plan, target
 
     async def execute(
@@ -239,7 +242,8 @@ class RestoreSession:
         assert client is not None
         assert target is not None
         await require_rights(client, self._connection, plan)
-        filler = await choose_filler(client, plan, _begun(plan)) if plan.offsets is OffsetMode.EXACT else None
+        has_holes = plan.offsets is OffsetMode.EXACT and plan.scope is not RestoreScope.STATE
+        filler = await choose_filler(client, plan, _begun(plan)) if has_holes else None
         try:
             if filler is not None:
                 await filler.start()
