@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,3 +139,30 @@ def test_opening_is_bounded(kafka: Any, topic: Callable[..., str], tmp_path: Pat
     assert none.opened_runs == 0
     assert none.unsure or not none.differing[0].is_exact
     assert [(one.only_until, one.is_exact) for one in all_.differing] == [(10, True)]
+
+
+def test_a_plan_ends_with_a_range_of_time(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a few ranges of its own objects that were read just now; it says so, and that writing was not measured."""
+    name = topic(2)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 5})
+    for number in range(300):
+        producer.produce(name, value=secrets.token_bytes(2000), partition=number % 2)
+    assert producer.flush(20) == 0
+    store = FolderStore(str(tmp_path / "repo"))
+    store.create()
+    asyncio.run(capture(kafka.bootstrap, [name], store))
+    config = write_config(tmp_path, kafka.bootstrap)
+    found = _json(capsys, config, "--latest", "--topic", name, "--prefix", "p-")["estimate"]
+    assert 0 < found["least_s"] <= found["most_s"] < 600
+    assert found["read_bytes_per_s"] > 0
+    assert found["earlier_bytes_per_s"] is None
+    assert found["work"]["produced_bytes"] > 600_000
+    assert "measured on this store just now" in found["basis"][0]
+    assert (
+        main(["--config", str(config), "plan", "--target", "dst", "--latest", "--topic", name, "--prefix", "p-"]) == 0
+    )
+    said = capsys.readouterr().out
+    assert "time to load: up to " in said
+    assert "writing not measured" in said
