@@ -24,7 +24,7 @@ def there_now(topic: TopicPlan) -> str:
         return "records: stay, this goes behind them"
     if topic.state is not TopicState.BEGINNING:
         return _STATES[topic.state]
-    ends = sorted({partition.there_next_offset for partition in topic.partitions if partition.coverage is not None})
+    ends = sorted({one.there_next_offset for one in topic.partitions if one.coverage is not None}) or [0]
     if len(ends) == 1:
         return f"restored to offset {ends[0]:,}, goes on"
     return f"restored to offsets {ends[0]:,} … {ends[-1]:,}, goes on"

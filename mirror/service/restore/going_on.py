@@ -71,10 +71,12 @@ async def look_again(
     *,
     alias: str,
     exact: bool,
+    policy: str,
 ) -> tuple[TopicPlan, Rests]:
     """Right before a topic is gone on with: a person may have thought for long about the plan.
 
-    Records are compared once more where compaction may have taken some; what retention takes shows in where the log begins.
+    Records are compared once more where compaction may have taken some, by the topic's cleanup ``policy``; what retention takes shows in
+    where the log begins.
 
     Raises:
         As :func:`compare_filled`.
@@ -82,7 +84,7 @@ async def look_again(
     there = [partition.there_next_offset for partition in topic.partitions]
     if there != [log.high_watermark for log in logs]:
         raise _not_empty(topic, alias, "it changed since the plan was made")
-    if "compact" in topic.present_configs.get("cleanup.policy", "compact"):
+    if "compact" in policy:
         await _compare_records(repository, client, topic, logs, times, alias=alias, exact=exact)
     return topic, await _rests(repository, client, topic, logs, times, alias=alias, exact=exact)
 

@@ -87,8 +87,16 @@ async def compare_with_target(
                     repository, client, topic, logs, times, alias=target.alias, exact=exact
                 )
             elif topic.state is TopicState.BEGINNING:
+                policy = topic.present_configs.get("cleanup.policy") or target.default_configs.get("cleanup.policy")
                 compared, left = await look_again(
-                    repository, client, topic, logs, times, alias=target.alias, exact=exact
+                    repository,
+                    client,
+                    topic,
+                    logs,
+                    times,
+                    alias=target.alias,
+                    exact=exact,
+                    policy=policy or "compact",  # not known: it may be
                 )
             else:
                 compared, left = await _compare_unfinished(repository, client, topic, logs, times, exact=exact)
