@@ -8,6 +8,7 @@ from mirror.cli.output import human_bytes, human_count, human_duration, print_li
 from mirror.cli.plan_topics import offsets_text
 from mirror.cli.restore_state_view import print_state_plan, print_state_result, state_plan_json
 from mirror.cli.restore_there import append_lines, doomed_json, doomed_lines, there_now
+from mirror.cli.transactions_view import transaction_lines
 from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
@@ -54,7 +55,12 @@ def print_plan(plan: RestorePlan) -> None:
     )
     _print_groups(plan)
     print_state_plan(plan)
-    for line in [*(f"NOT RESTORED  {text}" for text in plan.left_out), *_accuracy(plan), *plan.in_use]:
+    for line in [
+        *(f"NOT RESTORED  {text}" for text in plan.left_out),
+        *_accuracy(plan),
+        *transaction_lines(plan),
+        *plan.in_use,
+    ]:
         print_line(line, color="yellow")
     for line in (line for topic in plan.topics for line in doomed_lines(topic)):
         print_line(line, bold=True, color="red")
@@ -209,6 +215,7 @@ def plan_json(plan: RestorePlan) -> dict[str, Any]:
         "offsets": plan.offsets.name.lower(),
         "left_out": list(plan.left_out),
         "in_use": list(plan.in_use),
+        "transaction_doubts": list(plan.transaction_doubts),
         "groups": [
             {
                 "group": group.group,
@@ -327,6 +334,8 @@ def _cut_json(partition: PartitionPlan) -> dict[str, Any] | None:
     return {
         "wanted_next_offset": cut.wanted_next_offset,
         "accuracy_ms": cut.accuracy_ms,
+        "moved_from_offset": cut.moved_from_offset,
+        "moved_because": cut.moved_because,
         "observed_at": None if cut.observed_at_ms is None else format_moment(cut.observed_at_ms),
         "doubt": doubt
         and {

@@ -58,6 +58,8 @@ class PartitionCut:
         observed_at_ms: the sample that says so; None where no sample was needed.
         doubt: see :class:`Doubt`.
         accuracy_ms: how long before the moment the backup last looked, as far as records may have come since; 0 where none can.
+        moved_from_offset: where the cut was before it was moved back, so that no transaction is split; None where it was not moved.
+        moved_because: which transaction, and where else it is not whole.
     """
 
     start_offset: int
@@ -66,6 +68,8 @@ class PartitionCut:
     observed_at_ms: int | None = None
     doubt: Doubt | None = None
     accuracy_ms: int = 0
+    moved_from_offset: int | None = None
+    moved_because: str = ""
 
     @property
     def is_short(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from mirror.core.coverage import CoveredRun
-from mirror.core.group_log import CommitRecord, GroupLogFold
+from mirror.core.group_log import CommitRecord, GroupLogFold, TransactionVerdict
 from mirror.core.run_pieces import RunPieces
 from mirror.core.segment.index import FORMAT_VERSION, Count, Offset, Signed64, Timestamp, decode_json
 from mirror.core.segment.layout import (
@@ -104,12 +104,17 @@ def checkpoint_of(
 
 
 def fold_from(
-    checkpoint: CheckpointPartition, *, at_ms: int | None = None, next_offset: int | None = None
+    checkpoint: CheckpointPartition,
+    *,
+    at_ms: int | None = None,
+    next_offset: int | None = None,
+    verdict: TransactionVerdict | None = None,
 ) -> GroupLogFold:
     """A fold that goes on behind the checkpoint; see :class:`mirror.core.group_log.GroupLogFold` for the bounds."""
     return GroupLogFold(
         at_ms=at_ms,
         next_offset=next_offset,
+        verdict=verdict,
         entries=_records(checkpoint.commits),
         open_transactions={open_.producer_id: _records(open_.commits) for open_ in checkpoint.open_transactions},
         newest_record_ms=checkpoint.newest_record_ms,

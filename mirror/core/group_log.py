@@ -16,7 +16,7 @@ commit marker on, unless a record with a higher offset came before the marker.
 
 import base64
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -32,6 +32,7 @@ __all__ = [
     "CommittedOffset",
     "GroupLogFold",
     "GroupPositions",
+    "TransactionVerdict",
     "collect_positions",
     "decode_commit_key",
     "decode_commit_value",
@@ -208,6 +209,10 @@ def _topic_id(cursor: _Cursor) -> str | None:
     return found
 
 
+TransactionVerdict = Callable[[int, int, int], bool | None]
+"""Whether a transaction counts, by producer id, epoch and time (ms) of its commit marker; None where that is not known."""
+
+
 class CommitRecord(NamedTuple):
     """What counts for a key: the offset of the record (not the committed one), its time (of a transaction: of its marker), its value."""
 
@@ -224,6 +229,8 @@ class GroupLogFold:
     Args:
         at_ms: records (of a transaction: its commit marker) with a later timestamp do not count; None for all.
         next_offset: nor do records and markers at or after this offset; None for all.
+        verdict: of a transaction that it knows decides it, and not its place in the log. Positions that a transaction committed which does
+            not count stay where they were before it: a later one would skip what is left out.
         entries, open_transactions, newest_record_ms: what another fold had come to, of all records before those that are added here.
 
     Attributes:
@@ -235,6 +242,7 @@ class GroupLogFold:
         *,
         at_ms: int | None = None,
         next_offset: int | None = None,
+        verdict: TransactionVerdict | None = None,
         entries: Mapping[bytes, CommitRecord] = MappingProxyType({}),
         open_transactions: Mapping[int, Mapping[bytes, CommitRecord]] = MappingProxyType({}),
         newest_record_ms: int = -1,
@@ -242,6 +250,8 @@ class GroupLogFold:
         self.newest_record_ms = newest_record_ms
         self._at_ms = at_ms
         self._next_offset = next_offset
+        self._verdict = verdict
+        self._barred: set[bytes] = set()
         self._entries = dict(entries)
         self._open = {producer_id: dict(pending) for producer_id, pending in open_transactions.items()}
 
@@ -263,7 +273,9 @@ class GroupLogFold:
         Raises:
             DamageError: a record without a key: there is none in a compacted topic.
         """
-        if not self._counts(offset, timestamp_ms):
+        counts = self._counts(offset, timestamp_ms)
+        waits = producer_id is not None and value is not None and self._verdict is not None
+        if not counts and not waits:
             return
         if key is None or len(key) < _SHORT.size:
             raise _damage("its key is missing or cut")
@@ -276,18 +288,30 @@ class GroupLogFold:
             for pending in self._open.values():
                 pending.pop(key, None)
         elif producer_id is None:
+            if key in self._barred:
+                return
             self._entries[key] = CommitRecord(offset, timestamp_ms, value)
         else:
             self._open.setdefault(producer_id, {})[key] = CommitRecord(offset, timestamp_ms, value)
 
-    def end_transaction(self, offset: int, timestamp_ms: int, producer_id: int, *, is_commit: bool) -> None:
+    def end_transaction(
+        self, offset: int, timestamp_ms: int, producer_id: int, producer_epoch: int = -1, *, is_commit: bool
+    ) -> None:
         """A transaction marker."""
-        if not self._counts(offset, timestamp_ms):
+        counts = self._counts(offset, timestamp_ms)
+        if self._verdict is None and not counts:
             return
         pending = self._open.pop(producer_id, {})
-        if not is_commit:
+        if not pending or not is_commit:
+            return
+        said = None if self._verdict is None else self._verdict(producer_id, producer_epoch, timestamp_ms)
+        if said is False:
+            self._barred |= pending.keys()
+        if not (counts if said is None else said):
             return
         for key, entry in pending.items():
+            if key in self._barred:
+                continue
             known = self._entries.get(key)
             if known is None or known.offset < entry.offset:
                 self._entries[key] = entry._replace(timestamp_ms=max(timestamp_ms, entry.timestamp_ms))

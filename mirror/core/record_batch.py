@@ -42,6 +42,7 @@ __all__ = [
     "BatchColumns",
     "BatchHeader",
     "control_type",
+    "is_commit_key",
     "read_header",
     "scan_batches",
 ]
@@ -58,6 +59,7 @@ CONTROL_BIT = 0x20
 CODEC_NAMES = ("none", "gzip", "snappy", "lz4", "zstd")
 MAGIC = 2
 
+_COMMIT = 1
 _LARGEST_BASE_OFFSET = 2**63 - 2**31 - 1  # so that no sum with a delta leaves 64 bits
 _LENGTH = struct.Struct(">i")
 _HEADER_DTYPE = np.dtype(
@@ -307,6 +309,18 @@ def control_type(batch: bytes | memoryview, position: int = 0) -> int:
         raise BatchDamageError("control record without a type")
     kind: int = struct.unpack_from(">h", batch, cursor + 2)[0]
     return kind
+
+
+def is_commit_key(key: bytes | None) -> bool:
+    """Whether the key of a control record says that a transaction was committed, see :func:`control_type`.
+
+    Raises:
+        BatchDamageError: it is no such key.
+    """
+    if key is None or len(key) < 4:
+        raise BatchDamageError("a transaction marker without a type")
+    kind: int = struct.unpack_from(">h", key, 2)[0]
+    return kind == _COMMIT
 
 
 def read_varint(buffer: bytes | memoryview, position: int) -> tuple[int, int]:

@@ -150,6 +150,7 @@ class RestorePlan:
 
     ``state`` is what is put beside topics and groups, where it was asked for.
     ``in_use`` says who reads or writes its topics on the target now.
+    ``transaction_doubts`` say where transactions may come back in part.
     """
 
     target_alias: str
@@ -167,6 +168,7 @@ class RestorePlan:
     in_use: tuple[str, ...] = ()
     if_not_empty: IfNotEmpty = IfNotEmpty.REFUSE
     discard_unstored: bool = False
+    transaction_doubts: tuple[str, ...] = ()
 
     @property
     def records(self) -> int:

@@ -1,6 +1,5 @@
 """Folds the stored group log up to a moment or offset: from a checkpoint where one fits, which changes no answer."""
 
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,8 +11,9 @@ from mirror.core.group_checkpoint import fold_from
 from mirror.core.group_log import GROUP_LOG_TOPIC, GroupLogFold
 from mirror.core.group_records import keyed_records
 from mirror.core.positions import PartitionId
-from mirror.core.record_batch import TRANSACTIONAL_BIT
+from mirror.core.record_batch import TRANSACTIONAL_BIT, is_commit_key
 from mirror.core.run_pieces import RunPieces
+from mirror.core.whole_transactions import TransactionVerdicts
 from mirror.errors import DamageError
 from mirror.service.group_checkpoints import find_checkpoints
 from mirror.service.reading import ClippedBatch, iterate_runs
@@ -23,7 +23,6 @@ __all__ = ["FoldedGroupLog", "fold_group_log"]
 
 _THREADS = 8  # many small runs: the store's answers are waited for, not the processor
 _CLOCK_SLACK_MS = 10 * 60 * 1000
-_COMMIT_MARKER = 1
 _NO_LIMIT = 2**63 - 1
 
 
@@ -50,6 +49,7 @@ def fold_group_log(
     *,
     at_ms: int | None = None,
     next_offsets: Mapping[PartitionId, int] | None = None,
+    verdicts: TransactionVerdicts | None = None,
     with_checkpoints: bool = True,
     on_run: Callable[[int, int], None] | None = None,
 ) -> FoldedGroupLog:
@@ -60,6 +60,7 @@ def fold_group_log(
         chosen: the coverage of each partition.
         at_ms: only records up to this time, by the brokers' clock; None: all that are stored.
         next_offsets: only records before these offsets, and nothing of partitions that are not named; None: all.
+        verdicts: say of a transaction that wrote to other topics too whether it counts, whatever the bounds say.
         with_checkpoints: whether to begin from checkpoints.
         on_run: told ``(bytes read so far, bytes in all)``.
 
@@ -67,10 +68,10 @@ def fold_group_log(
         DamageError: what is stored of it is not what was written.
         UnreachableError, AccessError, StoreError: the store cannot be read.
     """
-    wanted = {pid: _needed(entry, at_ms, next_offsets) for pid, entry in chosen.items()}
+    wanted = {pid: _needed(entry, at_ms, next_offsets, verdicts) for pid, entry in chosen.items()}
     lost = [message for entry in wanted.values() for message in _lost(entry)]
     found = (
-        find_checkpoints(repository, chosen, at_ms=at_ms, next_offsets=next_offsets)
+        find_checkpoints(repository, chosen, at_ms=_not_after(at_ms, verdicts), next_offsets=next_offsets)
         if with_checkpoints and any(entry.runs for entry in wanted.values())
         else {}
     )
@@ -80,9 +81,9 @@ def fold_group_log(
         limit = None if next_offsets is None else next_offsets.get(pid, 0)
         checkpoint = found.get(pid)
         if checkpoint is None:
-            folds[pid], problems[pid] = GroupLogFold(at_ms=at_ms, next_offset=limit), []
+            folds[pid], problems[pid] = GroupLogFold(at_ms=at_ms, next_offset=limit, verdict=verdicts), []
         else:
-            folds[pid] = fold_from(checkpoint, at_ms=at_ms, next_offset=limit)
+            folds[pid] = fold_from(checkpoint, at_ms=at_ms, next_offset=limit, verdict=verdicts)
             problems[pid] = list(checkpoint.problems)
             wanted[pid] = replace(entry, runs=RunPieces.of(entry.runs).clipped(checkpoint.next_offset, _NO_LIMIT))
     total_bytes = sum(RunPieces.of(entry.runs).total("stored_bytes") for entry in wanted.values())
@@ -97,17 +98,28 @@ def fold_group_log(
     return FoldedGroupLog(folds=folds, problems=problems, lost=lost, read_bytes=total_bytes)
 
 
+def _not_after(at_ms: int | None, verdicts: TransactionVerdicts | None) -> int | None:
+    """A checkpoint that knows a transaction which does not count is of no use."""
+    bounds = [at_ms, None if verdicts is None else verdicts.oldest_outside_ms]
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
 def _needed(
-    entry: PartitionCoverage, at_ms: int | None, next_offsets: Mapping[PartitionId, int] | None
+    entry: PartitionCoverage,
+    at_ms: int | None,
+    next_offsets: Mapping[PartitionId, int] | None,
+    verdicts: TransactionVerdicts | None,
 ) -> PartitionCoverage:
     """Without the runs that cannot hold a record of interest. Clocks of brokers differ, by far less than the slack."""
     pieces = RunPieces.of(entry.runs)
+    base_ms = pieces.column("min_base_timestamp_ms")  # less than any time where there is none
     needed = np.ones(len(pieces), dtype=np.bool_)
-    if next_offsets is not None:
-        needed &= pieces.start_offsets < next_offsets.get(entry.partition_id, 0)
     if at_ms is not None:
-        base_ms = pieces.column("min_base_timestamp_ms")  # less than any time where there is none
         needed &= base_ms <= at_ms + _CLOCK_SLACK_MS
+    if next_offsets is not None:
+        beyond = pieces.start_offsets >= next_offsets.get(entry.partition_id, 0)
+        # A transaction may count though its marker lies beyond.
+        needed &= ~beyond if verdicts is None else ~beyond | (base_ms <= verdicts.newest_ms)
     return replace(entry, runs=pieces if needed.all() else pieces.chosen(needed))
 
 
@@ -137,16 +149,11 @@ def _fold_batch(fold: GroupLogFold, clipped: ClippedBatch, partition: int) -> li
             continue
         try:
             if header.is_control:
-                fold.end_transaction(offset, timestamp_ms, header.producer_id, is_commit=_is_commit(key))
+                fold.end_transaction(
+                    offset, timestamp_ms, header.producer_id, header.producer_epoch, is_commit=is_commit_key(key)
+                )
             else:
                 fold.add(offset, timestamp_ms, key, value, producer_id=producer_id)
         except DamageError as error:
             problems.append(f"{GROUP_LOG_TOPIC}-{partition} at offset {offset}: {error.message}")
     return problems
-
-
-def _is_commit(key: bytes | None) -> bool:
-    if key is None or len(key) < 4:
-        raise DamageError("a transaction marker without a type")
-    kind: int = struct.unpack_from(">h", key, 2)[0]
-    return kind == _COMMIT_MARKER

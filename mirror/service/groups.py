@@ -8,6 +8,7 @@ from mirror.core.group_log import GROUP_LOG_TOPIC, CommittedOffset, collect_posi
 from mirror.core.keys import parse_segment_key
 from mirror.core.polled_groups import is_polled
 from mirror.core.positions import PartitionId, TopicPartition
+from mirror.core.whole_transactions import TransactionVerdicts
 from mirror.errors import NoMatchError
 from mirror.service.group_folding import fold_group_log
 from mirror.storage.repository import Repository
@@ -99,6 +100,7 @@ def read_groups(
     at_ms: int | None = None,
     next_offsets: Mapping[PartitionId, int] | None = None,
     without_groups: Collection[str] = (),
+    verdicts: TransactionVerdicts | None = None,
     on_run: Callable[[int, int], None] | None = None,
 ) -> GroupView:
     """Read the group log and fold it.
@@ -110,6 +112,7 @@ def read_groups(
         next_offsets: only records before these offsets of the group log's partitions, and nothing of partitions that are not named;
             None: all.
         without_groups: further groups to leave out; those of mirrors are never given.
+        verdicts: say of a transaction that wrote to other topics too whether it counts, whatever the bounds say.
         on_run: told ``(bytes read so far, bytes in all)``.
 
     Raises:
@@ -123,7 +126,9 @@ def read_groups(
             "no consumer group is stored: the group log was not captured",
             hint='[worker] groups = "auto" captures them; `mirror check` says what a worker lacks',
         )
-    folded = fold_group_log(repository, chosen, at_ms=at_ms, next_offsets=next_offsets, on_run=on_run)
+    folded = fold_group_log(
+        repository, chosen, at_ms=at_ms, next_offsets=next_offsets, verdicts=verdicts, on_run=on_run
+    )
     found = collect_positions(folded.folds.values(), without_groups=without_groups)
     newest_ms = max(fold.newest_record_ms for fold in folded.folds.values())
     messages = [*folded.lost, *(message for _, of_one in sorted(folded.problems.items()) for message in of_one)]

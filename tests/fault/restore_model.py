@@ -1,17 +1,18 @@
 """Random histories on a real broker, captured step by step, with a model beside them of what stood where after each step.
 
 What records there are is told by an independent read_committed consumer right after each step, positions of groups are kept as they were
-committed. A log that was trimmed at the source keeps in the model what the backup had seen of it before.
+committed. A log that was trimmed at the source keeps in the model what the backup had seen of it before. Records of a transaction carry its
+number, so that the model can tell which ones a prefix would split.
 """
 
 import os
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.capture import Capture, capture
@@ -39,10 +40,41 @@ class Moment:
     time_ms: int
     logs: dict[Place, PartitionModel]
     groups: dict[str, dict[Place, int]]
+    commits: int = 0
+
+
+@dataclass
+class Commit:
+    """Positions of a group, None where it was deleted; by a transaction or not."""
+
+    group: str
+    positions: dict[Place, int] | None
+    transaction: int | None = None
+
+
+@dataclass
+class OpenOne:
+    """A transaction that stays open over steps, maybe with positions of a group in it."""
+
+    producer: Producer
+    number: int
+    pending: Commit | None = None
 
 
 def log_bounds(bootstrap: str, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
-    """``(log start, last stable offset)``."""
+    """``(log start, last stable offset)``; a topic that was just made may have no leader yet."""
+    wanted = list(places)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return _log_bounds(bootstrap, wanted)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _log_bounds(bootstrap: str, places: list[Place]) -> dict[Place, tuple[int, int]]:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     names = [TopicPartition(*place) for place in places]
     found: list[dict[Place, int]] = []
@@ -114,10 +146,11 @@ class History:
         self._name = f"{topics[0]}-{seed}"
         self._producers: dict[str, Producer] = {}
         self._short: Producer | None = None
-        self._open: Producer | None = None
-        self._pending: dict[str, dict[Place, int]] = {}
+        self._short_ended_s = 0.0
+        self._open: list[OpenOne] = []
+        self._commits: list[Commit] = []
         self._logs: dict[Place, PartitionModel] = {place: PartitionModel() for place in self._places}
-        self._groups: dict[str, dict[Place, int]] = {f"g{number}-{self._name}": {} for number in range(2)}
+        self._names = [f"g{number}-{self._name}" for number in range(2)]
         self._number = 0
         self.told: list[str] = []
         self.moments: list[Moment] = []
@@ -125,7 +158,7 @@ class History:
     @property
     def groups(self) -> list[str]:
         """Their names."""
-        return list(self._groups)
+        return list(self._names)
 
     async def step(self, *, is_last: bool = False) -> None:
         """Some things happen, then all of it is captured and a moment is remembered; the last moment is none to restore with --at."""
@@ -143,20 +176,64 @@ class History:
         time.sleep(0.012)
         now_ms = time.time_ns() // 1_000_000
         time.sleep(0.012)
-        self.moments.append(Moment(now_ms, deepcopy(self._logs), deepcopy(self._groups)))
+        self.moments.append(Moment(now_ms, deepcopy(self._logs), self._groups_after(self._commits), len(self._commits)))
         self.told.append(f"moment {len(self.moments) - 1} at {now_ms}")
 
     def close(self) -> None:
         """End what is open."""
-        if self._open is not None:
-            self._open.abort_transaction(20)
+        for one in self._open:
+            one.producer.abort_transaction(20)
+
+    def whole_at(self, moment: Moment) -> Moment:
+        """The same without the transactions that it would split; call it after the last step."""
+        pieces: dict[int, dict[Place, list[int]]] = {}
+        for place, log in self.moments[-1].logs.items():
+            for record in log.records:
+                for name, number in record.headers:
+                    if name == "transaction":
+                        pieces.setdefault(int(number or b""), {}).setdefault(place, []).append(record.offset)
+        ends = {place: log.next_offset for place, log in moment.logs.items()}
+        before = None
+        while before != ends:
+            before = dict(ends)
+            for found in pieces.values():
+                if any(offset >= ends[place] for place, offsets in found.items() for offset in offsets):
+                    for place, offsets in found.items():
+                        ends[place] = min(ends[place], offsets[0])
+        outside = {
+            number
+            for number, found in pieces.items()
+            if any(offsets[-1] >= ends[place] for place, offsets in found.items())
+        }
+        logs = {
+            place: PartitionModel(log.low, ends[place], [one for one in log.records if one.offset < ends[place]])
+            for place, log in moment.logs.items()
+        }
+        groups = self._groups_after(self._commits[: moment.commits], outside)
+        return Moment(moment.time_ms, logs, groups, moment.commits)
+
+    def _groups_after(self, commits: list[Commit], outside: Container[int] = ()) -> dict[str, dict[Place, int]]:
+        """Where groups stand; a position that a transaction outside has committed stays where it was, whatever follows."""
+        found: dict[str, dict[Place, int]] = {group: {} for group in self._names}
+        stay: set[tuple[str, Place]] = set()
+        for commit in commits:
+            if commit.positions is None:
+                found[commit.group] = {}
+                continue
+            if commit.transaction is not None and commit.transaction in outside:
+                stay |= {(commit.group, place) for place in commit.positions}
+            found[commit.group] |= {
+                place: offset for place, offset in commit.positions.items() if (commit.group, place) not in stay
+            }
+        return found
 
     # what happens
 
     def _place(self) -> Place:
         return self._random.choice(self._places)
 
-    def _send(self, producer: Producer, place: Place, count: int) -> None:
+    def _send(self, producer: Producer, place: Place, count: int, transaction: int | None = None) -> None:
+        named = [] if transaction is None else [("transaction", b"%d" % transaction)]
         for _ in range(count):
             now_ms = time.time_ns() // 1_000_000
             away_ms = self._random.choice([0, 0, self._random.randint(-90_000, 90_000), self._random.randint(-5, 5)])
@@ -164,7 +241,7 @@ class History:
                 place[0],
                 key=self._random.choice([None, b"%d" % self._random.randrange(50)]),
                 value=self._random.choice([None, b"", os.urandom(self._random.randrange(60)), b"v" * 300]),
-                headers=[("h", os.urandom(2))] * self._random.randrange(3),
+                headers=named + [("h", os.urandom(2))] * self._random.randrange(3),
                 partition=place[1],
                 timestamp=now_ms + away_ms,
             )
@@ -199,42 +276,53 @@ class History:
         return producer
 
     def _transaction(self) -> None:
-        if self._short is None:
-            self._short = self._transactional("short")
+        if self._short is None or time.monotonic() - self._short_ended_s < 1.5:
+            # Transactions that one producer ends within a second could be taken for one; here all shall be exact.
+            self._short = self._transactional(f"short{self._number}")
+        self._number += 1
         self._short.begin_transaction()
-        counts = {place: self._random.choice([1, 1, 12]) for place in {self._place(), self._place()}}
+        counts = {place: self._random.choice([1, 1, 12]) for place in {self._place(), self._place(), self._place()}}
         for place, count in counts.items():
-            self._send(self._short, place, count)
+            self._send(self._short, place, count, self._number)
         self._short.flush(20)
         is_aborted = self._random.random() < 0.4
         (self._short.abort_transaction if is_aborted else self._short.commit_transaction)(20)
-        self.told.append(f"transaction {counts} {'aborted' if is_aborted else 'committed'}")
+        self._short_ended_s = time.monotonic()
+        self.told.append(f"transaction {self._number} {counts} {'aborted' if is_aborted else 'committed'}")
 
     def _begin_or_end(self) -> None:
-        """A transaction that stays open over steps, with a group's positions in it."""
-        if self._open is None:
-            self._open = self._transactional(f"open{self._number}")
+        """Transactions that stay open over steps, up to two at once, with a group's positions in them."""
+        if not self._open or (len(self._open) < 2 and self._random.random() < 0.5):
             self._number += 1
-            self._open.begin_transaction()
-            place = self._place()
-            self._send(self._open, place, 3)
-            self._open.flush(20)
+            one = OpenOne(self._transactional(f"open{self._number}"), self._number)
+            self._open.append(one)
+            one.producer.begin_transaction()
+            places = {self._place(), self._place()}
+            for place in places:
+                self._send(one.producer, place, 3, one.number)
+            one.producer.flush(20)
             group = self._random.choice(self.groups)
-            if not self._pending and self._random.random() < 0.5:
-                self._pending = {group: self._random_positions()}
+            if group not in self._pending_groups() and self._random.random() < 0.5:
+                one.pending = Commit(group, self._random_positions(), one.number)
                 consumer = self._consumer(group)
-                wanted = [TopicPartition(*at, offset) for at, offset in self._pending[group].items()]
-                self._open.send_offsets_to_transaction(wanted, consumer.consumer_group_metadata(), 20)
+                wanted = [TopicPartition(*at, offset) for at, offset in (one.pending.positions or {}).items()]
+                one.producer.send_offsets_to_transaction(wanted, consumer.consumer_group_metadata(), 20)
                 consumer.close()
-            self.told.append(f"a transaction is opened on {place}, with positions {self._pending}")
+            self.told.append(f"transaction {one.number} is opened on {places}, with positions {one.pending}")
             return
+        one = self._open.pop(self._random.randrange(len(self._open)))
+        if self._random.random() < 0.5:
+            place = self._place()
+            self._send(one.producer, place, 2, one.number)
+            self.told.append(f"transaction {one.number} goes on on {place}")
         is_aborted = self._random.random() < 0.3
-        (self._open.abort_transaction if is_aborted else self._open.commit_transaction)(20)
-        self.told.append(f"the open transaction is {'aborted' if is_aborted else 'committed'}")
-        if not is_aborted:
-            for group, positions in self._pending.items():
-                self._groups[group] |= positions
-        self._open, self._pending = None, {}
+        (one.producer.abort_transaction if is_aborted else one.producer.commit_transaction)(20)
+        self.told.append(f"transaction {one.number} is {'aborted' if is_aborted else 'committed'}")
+        if one.pending and not is_aborted:
+            self._commits.append(one.pending)
+
+    def _pending_groups(self) -> set[str]:
+        return {one.pending.group for one in self._open if one.pending}
 
     def _trim(self) -> None:
         place = self._place()
@@ -255,7 +343,7 @@ class History:
 
     def _commit(self) -> None:
         group = self._random.choice(self.groups)
-        if group in self._pending:  # a later commit would win over the transaction's; kept out of the model
+        if group in self._pending_groups():  # a later commit would win over the transaction's; kept out of the model
             return
         positions = self._random_positions()
         consumer = self._consumer(group)
@@ -264,17 +352,17 @@ class History:
             consumer.commit(offsets=wanted, asynchronous=False)
         finally:
             consumer.close()
-        self._groups[group] |= positions
+        self._commits.append(Commit(group, positions))
         self.told.append(f"{group} commits {positions}")
 
     def _forget_group(self) -> None:
         group = self._random.choice(self.groups)
-        if group in self._pending or not self._groups[group]:
+        if group in self._pending_groups() or not self._groups_after(self._commits)[group]:
             return
         admin = AdminClient({"bootstrap.servers": self._bootstrap})
         for future in admin.delete_consumer_groups([group]).values():
             future.result(20)
-        self._groups[group] = {}
+        self._commits.append(Commit(group, None))
         self.told.append(f"{group} is deleted")
 
     # afterwards

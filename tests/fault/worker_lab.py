@@ -163,6 +163,11 @@ class WorkerLab:
             store, cluster_id=kafka.cluster_id, created_at_ms=int(time.time() * 1000), created_by="worker lab"
         )
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """For commands with a configuration of this lab."""
+        return {**os.environ, **self._env}
+
     def _new_admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.kafka.bootstrap, "log_level": 0})
 

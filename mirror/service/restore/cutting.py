@@ -3,12 +3,11 @@
 Opens the footers of the objects around the moment and nothing else: roll-ups leave watermark samples out.
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from mirror.core.coverage import CoveredRun, PartitionCoverage
+from mirror.core.coverage import PartitionCoverage
 from mirror.core.cuts import PartitionCut, cut_at, observe
 from mirror.core.moments import format_moment
 from mirror.core.positions import PartitionId, TopicPartition
@@ -16,9 +15,9 @@ from mirror.core.recovery_point import PointKind, RecoveryPoint
 from mirror.core.restore_selection import RestoreSelection, first_seen_ms
 from mirror.core.run_pieces import RunPieces
 from mirror.core.seal_times import SealTimes
-from mirror.core.segment.index import TopicObject, WatermarkSample
-from mirror.errors import DamageError, NoMatchError, ObjectNotFoundError, RefusedError
-from mirror.storage.repository import Repository
+from mirror.core.segment.index import TopicObject
+from mirror.errors import NoMatchError, RefusedError
+from mirror.service.restore.samples import SampleReader, writer_of
 
 __all__ = ["Cuts", "find_cuts", "only_partitions"]
 
@@ -34,41 +33,8 @@ class Cuts:
     left_out: list[str]
 
 
-class _Samples:
-    """Watermark samples by object, each footer read once."""
-
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
-        self._lock = threading.Lock()
-        self._by_key: dict[str, dict[tuple[PartitionId, int], list[WatermarkSample]]] = {}
-
-    def of(self, piece: CoveredRun) -> Sequence[WatermarkSample]:
-        """The samples of a piece's run.
-
-        Raises:
-            DamageError: the object cannot be read or is gone.
-            UnreachableError, AccessError, StoreError: as the store says.
-        """
-        if piece.run.watermarks:
-            return piece.run.watermarks
-        with self._lock:
-            found = self._by_key.get(piece.object_key)
-        if found is None:
-            try:
-                index, _ = self._repository.read_index(piece.object_key)
-            except ObjectNotFoundError as error:
-                raise DamageError(
-                    f"{piece.object_key}: the object is gone, so what stood in the log then cannot be told",
-                    hint="`mirror verify` lists every missing range; another --at may do",
-                ) from error
-            found = {(run.partition_id, run.start_offset): run.watermarks for run in index.runs}
-            with self._lock:
-                self._by_key[piece.object_key] = found
-        return found.get((piece.run.partition_id, piece.run.start_offset), ())
-
-
 def find_cuts(
-    repository: Repository,
+    samples: SampleReader,
     selection: RestoreSelection,
     chosen: Mapping[str, str],
     coverages: Mapping[PartitionId, PartitionCoverage],
@@ -80,7 +46,7 @@ def find_cuts(
     """Cut every partition of the chosen topics.
 
     Args:
-        repository: to read footers from.
+        samples: to read footers with.
         selection: its recovery point.
         chosen: topic → topic id.
         coverages: of every partition incarnation.
@@ -119,7 +85,7 @@ def find_cuts(
             "flushed yet, or nothing was, or the worker stood still",
             hint=f"--at {format_moment(newest_ms)}, or --allow-short to take what there is for all of it",
         )
-    return _at_moment(repository, point, chosen, mine, topics, sealed_at_ms)
+    return _at_moment(samples, point, chosen, mine, topics, sealed_at_ms)
 
 
 def only_partitions(cuts: Cuts, partitions: frozenset[int]) -> Cuts:
@@ -184,7 +150,7 @@ def _refuse_too_early(point: RecoveryPoint, mine: Mapping[PartitionId, Partition
 
 
 def _at_moment(
-    repository: Repository,
+    samples: SampleReader,
     point: RecoveryPoint,
     chosen: Mapping[str, str],
     mine: Mapping[PartitionId, PartitionCoverage],
@@ -192,12 +158,11 @@ def _at_moment(
     sealed_at_ms: SealTimes,
 ) -> Cuts:
     at_ms = point.time_ms or 0
-    samples = _Samples(repository)
     looked_at_ms = sealed_at_ms.newest_by_writer()
 
     def cut(coverage: PartitionCoverage) -> PartitionCut | None:
         seen = observe(coverage.runs, sealed_at_ms, at_ms, samples.of)
-        writer = _writer_of(coverage.runs[-1].object_key) if coverage.runs else ""
+        writer = writer_of(coverage.runs[-1].object_key) if coverage.runs else ""
         found = cut_at(coverage, seen, at_ms, sealed_at_ms=sealed_at_ms, last_look_ms=looked_at_ms.get(writer, 0))
         if found is None or point.since_ms is None:
             return found
@@ -233,10 +198,6 @@ def _at_moment(
         {p: c for p, c in cuts.items() if p.topic_id in known},
         left_out,
     )
-
-
-def _writer_of(object_key: str) -> str:
-    return object_key.rpartition("/")[2].split("-")[-2]  # of every level: …-<writer>-<sequence>
 
 
 def _before_the_backup(

@@ -19,6 +19,7 @@ from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicState
 from mirror.core.restore_record import RecordedGroup, RecordedPosition
 from mirror.core.restore_selection import RestoreSelection
 from mirror.core.seal_times import SealTimes
+from mirror.core.whole_transactions import TransactionVerdicts
 from mirror.errors import MirrorError, NoMatchError, RefusedError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient
@@ -28,6 +29,7 @@ from mirror.kafka.group_positions import group_names
 from mirror.service.groups import choose_group_log, read_groups
 from mirror.service.restore.cutting import find_cuts
 from mirror.service.restore.resume_exact import count_before
+from mirror.service.restore.samples import SampleReader
 from mirror.storage.repository import Repository
 
 __all__ = ["GroupResult", "OnBefore", "add_groups", "put_groups", "refuse_active", "wanted_positions"]
@@ -61,8 +63,11 @@ def add_groups(
     *,
     snapshot_groups: Mapping[str, Mapping[TopicPartition, CommittedOffset]] | None,
     now_ms: int,
+    verdicts: TransactionVerdicts | None = None,
 ) -> RestorePlan:
     """The plan with the groups of the same moment: those of the snapshot, or what the group log says.
+
+    ``verdicts`` say of transactions whether their records are restored: their positions then are too, else not.
 
     Raises:
         NoMatchError: groups are named and none is stored.
@@ -72,6 +77,8 @@ def add_groups(
     if not choice.is_wanted:
         return plan
     if snapshot_groups is not None:
+        if verdicts is not None and verdicts.oldest_outside_ms is not None:
+            snapshot_groups = _behind_transactions(repository, coverages, snapshot_groups, point.time_ms, verdicts)
         groups, notes = plan_groups(snapshot_groups, plan.topics, choice=choice)
         return replace(plan, groups=groups, group_notes=notes)
     at_ms = point.time_ms
@@ -88,14 +95,14 @@ def add_groups(
         chosen = {GROUP_LOG_TOPIC: topic_id}
         whole = replace(selection, point=replace(point, since_ms=None), allow_short=True)
         try:
-            cuts = find_cuts(repository, whole, chosen, group_log, [], sealed_at_ms, now_ms=now_ms)
+            cuts = find_cuts(SampleReader(repository), whole, chosen, group_log, [], sealed_at_ms, now_ms=now_ms)
         except RefusedError:
             return _without(plan, selection, "not captured yet at that moment")
         next_offsets = {pid: cut.next_offset for pid, cut in cuts.by_partition.items()}
         if any(cut.is_short for cut in cuts.by_partition.values()):
             late = ("commits right before that moment may not be stored: groups may read a little more again",)
         at_ms = None  # the prefix of the log says it better than the brokers' clocks
-    view = read_groups(repository, group_log, at_ms=at_ms, next_offsets=next_offsets)
+    view = read_groups(repository, group_log, at_ms=at_ms, next_offsets=next_offsets, verdicts=verdicts)
     if (
         was_polled
         and point.kind is PointKind.AT
@@ -106,6 +113,27 @@ def add_groups(
     groups, notes = plan_groups(view.groups, plan.topics, choice=choice)
     problems = [problem.message for problem in view.problems]
     return replace(plan, groups=groups, group_notes=(*notes, *late, *problems))
+
+
+def _behind_transactions(
+    repository: Repository,
+    coverages: Mapping[PartitionId, PartitionCoverage],
+    stood: Mapping[str, Mapping[TopicPartition, CommittedOffset]],
+    at_ms: int | None,
+    verdicts: TransactionVerdicts,
+) -> Mapping[str, Mapping[TopicPartition, CommittedOffset]]:
+    """The positions of a snapshot, but none that a transaction committed which does not come back: the broker told these too."""
+    group_log = choose_group_log(coverages, at_ms)
+    if not group_log:
+        return stood
+    logged = read_groups(repository, group_log, at_ms=at_ms, verdicts=verdicts).groups
+    return {
+        group: {
+            tp: min(position, logged.get(group, {}).get(tp, position), key=lambda one: one.offset)
+            for tp, position in positions.items()
+        }
+        for group, positions in stood.items()
+    }
 
 
 def _without(plan: RestorePlan, selection: RestoreSelection, why: str) -> RestorePlan:

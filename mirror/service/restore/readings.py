@@ -20,6 +20,8 @@ from mirror.core.topic_filter import TopicFilter
 from mirror.errors import DamageError, RefusedError
 from mirror.service.reading import ReadTask, load_task
 from mirror.service.restore.cutting import find_cuts
+from mirror.service.restore.samples import SampleReader
+from mirror.service.restore.settling import settle_transactions
 from mirror.storage.repository import Repository
 
 __all__ = ["Readings", "find_readings"]
@@ -117,8 +119,10 @@ def _at_ranges(
         allow_short=True,
     )
     captures: Sequence[TopicObject] = ()  # a topic that was deleted by then had these records all the same
-    cuts = find_cuts(repository, selection, chosen, coverages, captures, sealed_at_ms, now_ms=now_ms)
-    return {pid: (cut.start_offset, cut.next_offset) for pid, cut in cuts.by_partition.items()}
+    samples = SampleReader(repository)
+    cuts = find_cuts(samples, selection, chosen, coverages, captures, sealed_at_ms, now_ms=now_ms).by_partition
+    settled = settle_transactions(repository, samples, selection.point, cuts, coverages, sealed_at_ms)
+    return {pid: (cut.start_offset, cut.next_offset) for pid, cut in settled.by_partition.items()}
 
 
 def _count(

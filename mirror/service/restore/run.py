@@ -34,6 +34,8 @@ from mirror.service.restore.rate import RateLimit
 from mirror.service.restore.rest import PartitionRest
 from mirror.service.restore.resume import compare_with_target
 from mirror.service.restore.rights import find_missing_rights, require_rights
+from mirror.service.restore.samples import SampleReader
+from mirror.service.restore.settling import settle_transactions
 from mirror.service.restore.state import add_state, put_state, require_change_rights
 from mirror.service.restore.target import examine_target
 from mirror.service.restore.target_creation import refuse_uncreatable
@@ -175,9 +177,10 @@ class RestoreSession:
         inventory = self._inventory
         inventory.require_readable(allow_missing=selection.allow_missing)
         chosen = choose_incarnations(selection, inventory.coverages, inventory.topics)
+        samples = SampleReader(self._repository)
         cuts = await asyncio.to_thread(
             find_cuts,
-            self._repository,
+            samples,
             selection,
             chosen,
             inventory.coverages,
@@ -187,6 +190,15 @@ class RestoreSession:
         )
         if selection.partitions:
             cuts = only_partitions(cuts, selection.partitions)
+        settled = await asyncio.to_thread(
+            settle_transactions,
+            self._repository,
+            samples,
+            selection.point,
+            cuts.by_partition,
+            inventory.coverages,
+            inventory.sealed_at_ms,
+        )
         topics = inventory.topics
         if selection.point.kind in (PointKind.AT, PointKind.SNAPSHOT):
             topics = await asyncio.to_thread(self._repository.list_topics, as_of_ms=selection.point.time_ms)
@@ -202,7 +214,7 @@ class RestoreSession:
         plan = plan_restore(
             selection,
             chosen=cuts.chosen,
-            cuts=cuts.by_partition,
+            cuts=settled.by_partition,
             coverages=inventory.coverages,
             topics=topics,
             target=target,
@@ -210,6 +222,7 @@ class RestoreSession:
             now_ms=now_ms,
             left_out=cuts.left_out,
         )
+        plan = replace(plan, transaction_doubts=settled.doubts)
         plan = await asyncio.to_thread(
             add_groups,
             self._repository,
@@ -218,6 +231,7 @@ class RestoreSession:
             inventory.coverages,
             inventory.sealed_at_ms,
             snapshot_groups=None if snapshot is None else snapshot.groups,
+            verdicts=settled.verdicts,
             now_ms=now_ms,
         )
         plan = await add_state(self._repository, self._client, Admin(self._connection, self._client), selection, plan)
