@@ -17,7 +17,10 @@ __all__ = ["SeenBatch", "TransactionPiece", "find_pieces"]
 
 
 class SeenBatch(NamedTuple):
-    """A transactional batch or a marker; ``is_commit`` is None for data. ``timestamp_ms`` of a marker is its leader's clock."""
+    """A transactional batch or a marker; ``is_commit`` is None for data. ``timestamp_ms`` of a marker is its leader's clock.
+
+    ``first_ms`` is the time of the first record.
+    """
 
     base_offset: int
     next_offset: int
@@ -26,6 +29,7 @@ class SeenBatch(NamedTuple):
     base_sequence: int
     timestamp_ms: int
     is_commit: bool | None = None
+    first_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,7 @@ class TransactionPiece:
         partition_id: where.
         producer_id, producer_epoch: as its marker has them; of the data where no marker was read.
         marker_ms: when the marker was written; where none was read, a moment at which it was not there yet.
+        first_ms, last_ms: the times of its records, as its producer says; of no meaning where it has none.
         is_start_known: whether nothing of it can lie before ``start_offset``.
         is_epoch_own: whether no other transaction of the producer has this epoch.
         has_marker: whether the marker was read.
@@ -50,6 +55,8 @@ class TransactionPiece:
     is_start_known: bool
     is_epoch_own: bool
     has_marker: bool = True
+    first_ms: int = 0
+    last_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -58,6 +65,8 @@ class _Open:
     next_offset: int
     epoch: int
     is_start_known: bool
+    first_ms: int = 0
+    last_ms: int = 0
 
 
 def find_pieces(
@@ -84,9 +93,17 @@ def find_pieces(
                 # Sequences of a producer begin at 0 in each partition, and again with each epoch.
                 known = producer_id in ended or batch.base_sequence == 0
                 known = known or (first_settled is not None and first_settled <= batch.base_offset)
-                open_pieces[producer_id] = _Open(batch.base_offset, batch.next_offset, batch.producer_epoch, known)
+                open_pieces[producer_id] = _Open(
+                    batch.base_offset,
+                    batch.next_offset,
+                    batch.producer_epoch,
+                    known,
+                    batch.first_ms,
+                    batch.timestamp_ms,
+                )
             else:
                 found.next_offset = batch.next_offset
+                found.last_ms = max(found.last_ms, batch.timestamp_ms)
             continue
         open_pieces.pop(producer_id, None)
         was_ended = producer_id in ended
@@ -107,6 +124,8 @@ def find_pieces(
                 marker_ms=batch.timestamp_ms,
                 is_start_known=found.is_start_known,
                 is_epoch_own=batch.producer_epoch == found.epoch + 1,
+                first_ms=found.first_ms,
+                last_ms=found.last_ms,
             )
         )
     for producer_id, found in open_pieces.items():
@@ -120,6 +139,8 @@ def find_pieces(
                 marker_ms=open_ms,
                 is_start_known=found.is_start_known,
                 is_epoch_own=False,
+                first_ms=found.first_ms,
+                last_ms=found.last_ms,
                 has_marker=False,
             )
         )

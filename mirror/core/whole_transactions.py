@@ -11,7 +11,7 @@ written, so its transactions lie one after another in time, and a partition hold
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 
 from mirror.core.positions import PartitionId
@@ -52,20 +52,46 @@ def group_pieces(pieces: Iterable[TransactionPiece]) -> list[Transaction]:
 
 
 def _by_time(pieces: list[TransactionPiece]) -> list[Transaction]:
-    """Of one producer and epoch, by the times of their markers: cut at the widest gaps, until no part has a partition twice."""
+    """Of one producer and epoch, by the times of their markers: cut where it is clearest, until no part has a partition twice."""
     done: list[Transaction] = []
     left = [pieces]
     while left:
         part = left.pop()
-        gaps = [after.marker_ms - before.marker_ms for before, after in pairwise(part)]
-        widest = max(gaps, default=0)
-        repeats = len({piece.partition_id for piece in part}) < len(part)
-        if widest > MARKER_SPREAD_MS or (repeats and widest > _UNCERTAIN_GAP_MS):
-            at = gaps.index(widest) + 1
+        at = _clearest_end(part)
+        if at:
             left += [part[:at], part[at:]]
         else:
             done.append(part)
     return done
+
+
+def _clearest_end(part: Sequence[TransactionPiece]) -> int:
+    """How many of these pieces, by the times of their markers, are of earlier transactions than the rest; 0 where they may be of one.
+
+    Between two transactions of a producer both the times of their markers and those of their records leave a gap, if the records have
+    the times at which they were made; markers of one transaction that were written late leave none between its records.
+    """
+    gaps = [after.marker_ms - before.marker_ms for before, after in pairwise(part)]
+    if max(gaps, default=0) > MARKER_SPREAD_MS:
+        return gaps.index(max(gaps)) + 1
+    last_at = {piece.partition_id: number for number, piece in enumerate(part)}
+    seen: set[PartitionId] = set()
+    latest_ms = list(accumulate((piece.last_ms for piece in part), max))
+    earliest_ms = list(accumulate((piece.first_ms for piece in reversed(part)), min))[::-1]
+    found: list[tuple[int, int, int]] = []
+    repeated = 0  # partitions that were seen and come again
+    for number, gap in enumerate(gaps):
+        partition_id = part[number].partition_id
+        repeated += partition_id not in seen and last_at[partition_id] > number
+        repeated -= partition_id in seen and last_at[partition_id] == number
+        seen.add(partition_id)
+        if repeated and gap > _UNCERTAIN_GAP_MS:
+            found.append((min(gap, earliest_ms[number + 1] - latest_ms[number]), gap, -number))
+    if not found:
+        return 0
+    clear = max(found)
+    best = clear if clear[0] > 0 else max(found, key=lambda one: one[1:])  # the records' times say nothing
+    return 1 - best[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

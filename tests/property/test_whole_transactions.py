@@ -29,7 +29,9 @@ class World:
         """One batch; its offset."""
         offset = self.ends[place]
         self.logs[place].append(
-            SeenBatch(offset, offset + 1, producer_id, epoch, sequence, self.now_ms, True if marker else None)
+            SeenBatch(
+                offset, offset + 1, producer_id, epoch, sequence, self.now_ms, True if marker else None, self.now_ms
+            )
         )
         self.ends[place] = offset + 1
         return offset
@@ -211,3 +213,19 @@ def test_positions_follow_the_records_of_their_transaction() -> None:
     assert (verdict(1, 1, 0), verdict(1, 2, 0), verdict(1, 3, 0)) == (True, False, None)
     assert (verdict(2, 0, 5100), verdict(2, 0, 9800), verdict(2, 0, 7500)) == (False, False, None)
     assert verdict(3, 0, 5000) is None
+
+
+def test_a_marker_that_was_written_late_stays_with_its_transaction() -> None:
+    """Though it comes closer to those of the next one: the records' times tell."""
+    logs: dict[PartitionId, list[SeenBatch]] = {place: [] for place in PLACES}
+    for number in range(10):
+        begun_ms = 1000 + 400 * number
+        for place in PLACES:
+            late_ms = 300 if place == PLACES[2] and number % 2 else 0
+            offset = 2 * number
+            logs[place].append(SeenBatch(offset, offset + 1, 9, 0, number, begun_ms + 2, None, begun_ms))
+            logs[place].append(SeenBatch(offset + 1, offset + 2, 9, 0, -1, begun_ms + 60 + late_ms, True))
+    pieces = [p for place in PLACES for p in find_pieces(place, logs[place], settled_offsets=[0], open_ms=10_000)]
+    grouped = group_pieces(pieces)
+    assert len(grouped) == 10
+    assert all({piece.start_offset for piece in one} == {one[0].start_offset} for one in grouped)

@@ -31,7 +31,10 @@ from mirror.service.restore.samples import SampleReader, writer_of
 from mirror.service.restore.transaction_window import TransactionWindow
 from mirror.storage.repository import Repository
 
-__all__ = ["LOOK_BACK_MS", "Settlement", "settle_transactions"]
+__all__ = ["ANSWER_SLACK_MS", "LOOK_BACK_MS", "Settlement", "settle_transactions"]
+
+ANSWER_SLACK_MS: Final = 2000
+"""A leader's answer may arrive so long after it was written: one that came right after the moment may say what was before it."""
 
 LOOK_BACK_MS: Final = 60_000
 """No cut is moved back beyond what was written so long before the moment; transactions time out after a minute, by default."""
@@ -85,7 +88,9 @@ def settle_transactions(
         return Settlement(dict(cuts))
 
     def look(pid: PartitionId) -> Observation:
-        return observe(coverages[pid].runs, sealed_at_ms, at_ms, samples.of)
+        runs = coverages[pid].runs
+        later = observe(runs, sealed_at_ms, at_ms + ANSWER_SLACK_MS, samples.of)
+        return replace(observe(runs, sealed_at_ms, at_ms, samples.of), after=later.after)
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="settling") as pool:
         seen = dict(zip(marked, pool.map(look, marked), strict=True))
@@ -238,7 +243,8 @@ class _Ends:
         if seen.before is None or seen.before.high_watermark > reached:
             return 0
         writer = writer_of(coverage.runs[-1].object_key) if coverage.runs else ""
-        return max(seen.before.fetched_at_ms, 0 if seen.after else self.looked_at_ms.get(writer, 0))
+        looked_ms = 0 if seen.after else self.looked_at_ms.get(writer, 0)
+        return max(seen.before.fetched_at_ms, looked_ms) - ANSWER_SLACK_MS + MARKER_SPREAD_MS
 
 
 def _listed(names: Sequence[TopicPartition]) -> str:

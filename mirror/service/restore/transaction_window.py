@@ -33,7 +33,7 @@ class TransactionWindow:
         repository: where from.
         samples: to read watermark samples with.
         coverage: of the partition; a run of it has markers.
-        seen: the samples around the moment.
+        seen: the samples around the moment; the one after it tells how far the log had come.
         next_offset: the cut.
         at_ms: the moment.
         sealed_at_ms: of every object.
@@ -55,7 +55,6 @@ class TransactionWindow:
         self._runs = RunPieces.of(coverage.runs)
         self._sealed_at_ms = sealed_at_ms
         self._at_ms = at_ms
-        self._open_ms = at_ms if seen.after is None else seen.after.fetched_at_ms
         upper = coverage.next_offset if seen.after is None else seen.after.high_watermark
         self._first = max(0, int(np.searchsorted(self._runs.start_offsets, next_offset)) - 1)
         self._following = max(self._first + 1, int(np.searchsorted(self._runs.start_offsets, upper)))
@@ -144,7 +143,7 @@ class TransactionWindow:
                 if sample.last_stable_offset == sample.high_watermark >= start_offset
             ]
         batches = [batch for index in sorted(self._read) for batch in self._read[index]]
-        found = find_pieces(self.partition_id, batches, settled_offsets=settled, open_ms=self._open_ms)
+        found = find_pieces(self.partition_id, batches, settled_offsets=settled, open_ms=self._at_ms)
         # A marker whose data are not in the window, nor before it: they are lost, or there were none.
         return [piece for piece in found if piece.start_offset < piece.next_offset or self.may_begin_before(piece)]
 
@@ -177,4 +176,5 @@ def _seen(clipped: ClippedBatch) -> SeenBatch:
         base_sequence=header.base_sequence,
         timestamp_ms=header.max_timestamp,
         is_commit=is_commit,
+        first_ms=header.max_timestamp if header.has_append_time else header.base_timestamp,
     )
