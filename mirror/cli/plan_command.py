@@ -111,7 +111,8 @@ async def _plan(
     for right in missing:
         print_line(f"MISSING RIGHT on {target}: {text_of(right)}", color="red")
     if missing:
-        print_line(f"next: `mirror check --target {target}` prints the commands that grant them", color="red")
+        prefix = f" --prefix {selection.prefix}" if selection.prefix else ""
+        print_line(f"next: `mirror check --target {target}{prefix}` prints the commands that grant them", color="red")
     print_line(f"this restore is {frozen.restore_id}")
     print_line("nothing was changed. To do it:")
     print_line(f"  {_command(cli, repository, output)}", bold=True)

@@ -22,7 +22,7 @@ from mirror.kafka.batch_rewrite import SEQUENCE_MODULUS
 from mirror.kafka.by_leader import ASK_AGAIN_CODES
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.errors import error_name, kafka_error_to_ours
-from mirror.kafka.hole_filler import went_back_error, written_beyond_error
+from mirror.kafka.hole_filler import went_back_error
 from mirror.kafka.leaders import Leader, Leaders
 from mirror.kafka.log_ends import log_end_or_error, log_ends
 from mirror.kafka.wire.add_partitions_to_txn import add_partitions_to_txn
@@ -155,7 +155,7 @@ class AbortFiller:
                 if found < log_end:
                     raise went_back_error(tp, known_offset=log_end, found_offset=found) from error
                 if found > next_offset:
-                    raise written_beyond_error(tp, expected_offset=next_offset, found_offset=found) from error
+                    raise _beyond(tp, next_offset, found) from error
                 if found == log_end:
                     continue
                 log_end = found
@@ -252,7 +252,7 @@ class AbortFiller:
             if found == expected_offset:
                 return
             if found > expected_offset:
-                raise written_beyond_error(tp, expected_offset=expected_offset, found_offset=found)
+                raise _beyond(tp, expected_offset, found)
             if loop.time() > give_up_at_s:
                 raise ClusterBusyError(f"{tp} ends at {found}: the marker of an aborted transaction does not come")
             await asyncio.sleep(poll_s)
@@ -266,6 +266,15 @@ class AbortFiller:
         if leader is None:
             raise self._leaders.error(tp)
         return leader
+
+
+def _beyond(tp: TopicPartition, expected_offset: int, found_offset: int) -> ClusterError:
+    """A coordinator that lost the answer of a leader which died writes its marker again, and Kafka appends it: one offset too many."""
+    return ClusterError(
+        f"{tp} ends at {found_offset} where {expected_offset} was expected: somebody else writes to the topic, or a leader died and the "
+        "end of a transaction was written twice",
+        hint="if nobody else writes: delete the topic and restore again; with ClusterAction on the cluster this cannot happen",
+    )
 
 
 def _error(lane: _Lane, code: int, what: str, detail: str | None = None) -> MirrorError:

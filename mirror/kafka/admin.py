@@ -32,6 +32,7 @@ __all__ = ["Admin", "ConfigValue", "non_default"]
 T = TypeVar("T")
 
 _REQUEST_TIMEOUT_S: Final = 30.0
+_FIRST_TIMEOUT_S: Final = 10.0
 _SETTLE_TIMEOUT_S: Final = 30.0
 _SETTLE_POLL_S: Final = 0.05
 
@@ -224,8 +225,17 @@ class Admin:
         resources = [ConfigResource(kind, name) for name in sorted(set(names))]
         if not resources:
             return {}
+        try:
+            return await self._described(kind, resources, _FIRST_TIMEOUT_S)
+        except UnreachableError:
+            self._handle = None  # it may cling to a controller that died: a new one finds the next
+            return await self._described(kind, resources, _REQUEST_TIMEOUT_S)
+
+    async def _described(
+        self, kind: ResourceType, resources: Sequence[ConfigResource], timeout_s: float
+    ) -> dict[str, dict[str, ConfigValue]]:
         handle = await self._admin()
-        asked = handle.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S)
+        asked = handle.describe_configs(resources, request_timeout=timeout_s)
         found: dict[str, dict[str, ConfigValue]] = {}
         for resource, future in asked.items():
             entries = await self._result(future, f"configs of {kind.name.lower()} {resource.name}")

@@ -13,7 +13,7 @@ from confluent_kafka.admin import NewTopic
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.group_plan import GroupChoice
 from mirror.core.recovery_point import LATEST
-from mirror.errors import PartialError
+from mirror.errors import PartialError, RefusedError
 from mirror.kafka.connection import ClusterConnection
 from mirror.service.restore import fillers
 from mirror.service.restore.run import RestoreSession, read_inventory
@@ -116,6 +116,7 @@ class LeaderLab:
             groups=GroupChoice(globs=(self._group,), renames={self._group: f"{prefix}{self._group}"}),
         )
         codes: list[int] = []
+        was_doubled = False
         copy = f"{prefix}{self._topic}"
         while not codes or codes[-1]:
             assert len(codes) < _MOST_RUNS, codes
@@ -127,7 +128,14 @@ class LeaderLab:
                 await self._harm(harms.pop(0), copy, running)
             try:
                 await running
+            except RefusedError as error:
+                # Aborted transactions only: Kafka wrote a marker twice for a leader that died. What the hint says is done.
+                if not was_doubled:
+                    raise
+                codes.append(error.exit_code)
+                await asyncio.to_thread(self._delete, copy)
             except PartialError as error:
+                was_doubled = "written twice" in error.message
                 self._say(f"… exit 3: {error.message.splitlines()[0][:200]}")
                 codes.append(error.exit_code)
             else:
@@ -144,12 +152,15 @@ class LeaderLab:
         return codes
 
     async def _harm(self, harm: str, copy: str, running: "asyncio.Task[object]") -> None:
-        wanted = sum(self._arrived(copy).values()) + self._random.randrange(150, 900)
-        while sum((await asyncio.to_thread(self._arrived, copy)).values()) < wanted and not running.done():
+        there = sum((await asyncio.to_thread(self._arrived, copy)).values())
+        wanted = there + self._random.randrange(150, 900)
+        while there < wanted and not running.done():
             await asyncio.sleep(0.1)
+            there = max(
+                there, sum((await asyncio.to_thread(self._arrived, copy)).values())
+            )  # none while nobody answers
         await asyncio.to_thread(getattr(self, f"_{harm}"), copy)
-        there = await asyncio.to_thread(self._arrived, copy)
-        self._say(f"leader-{harm} with {sum(there.values()):,} of {sum(self._ends.values()):,} offsets there")
+        self._say(f"leader-{harm} with {there:,} of {sum(self._ends.values()):,} offsets there")
 
     def _arrived(self, copy: str) -> dict[int, int]:
         found = admin_of(self.cluster).list_topics(timeout=5).topics
@@ -176,6 +187,11 @@ class LeaderLab:
         failed = {tp: error for tp, error in moved.items() if error is not None and "not needed" not in str(error)}
         assert not failed, failed
         wait_until(lambda: leaders_of(self.cluster, copy) != before, "leaders move", 20, 0.1)
+
+    def _delete(self, copy: str) -> None:
+        admin = admin_of(self.cluster)
+        admin.delete_topics([copy])[copy].result(30)
+        wait_until(lambda: copy not in admin.list_topics(timeout=5).topics, "it is gone", 30)
 
     def _judge(self, copy: str, group: str) -> None:
         records = consume_all(self.cluster.bootstrap, copy, timeout_s=60)

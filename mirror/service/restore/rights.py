@@ -54,5 +54,5 @@ async def require_rights(client: MirrorClient, connection: ClusterConnection, pl
     if missing:
         raise AccessError(
             f"rights are missing on {plan.target_alias}: {'; '.join(text_of(one) for one in missing)}",
-            hint=f"`mirror check --target {plan.target_alias}` prints the commands that grant them; nothing was changed",
+            hint=f"nothing was changed; `mirror check --target {plan.target_alias}` (--prefix as here) prints the commands that grant them",
         )
