@@ -16,6 +16,7 @@ from mirror.core.keys import (
     parse_topic_key,
 )
 from mirror.core.moments import format_moment
+from mirror.core.polled_groups import is_polled
 from mirror.core.record_batch import CODEC_NAMES
 from mirror.core.restore_plan import is_exact
 from mirror.core.segment.blocks import StoredBatch
@@ -94,6 +95,8 @@ def list_stored_topics(
 ) -> list[StoredTopic]:
     """Every stored incarnation of every topic, by name; also those of which only the capture is stored.
 
+    Of the sessions of polling workers, which can be many, only the last.
+
     Raises:
         DamageError: an object cannot be read, and nobody takes the report.
     """
@@ -102,8 +105,15 @@ def list_stored_topics(
     parts: dict[tuple[str, str], list[PartitionCoverage]] = {}
     for entry in coverage.values():
         parts.setdefault((entry.topic, entry.partition_id.topic_id), []).append(entry)
+    sessions = [name for name in parts if is_polled(name[1])]
+    for name in sorted(sessions, key=lambda name: _begun_ms(parts[name]))[:-1]:
+        del parts[name]
     captured = {(c.topic, c.topic_id): c.partition_count for c in repository.list_topics(on_damage=on_damage)}
     return [_stored_topic(name, captured.get(name, 0), parts.get(name, [])) for name in sorted({*parts, *captured})]
+
+
+def _begun_ms(parts: list[PartitionCoverage]) -> int:
+    return max((entry.start.recorded_at_ms for entry in parts if entry.start is not None), default=0)
 
 
 def _stored_topic(name: tuple[str, str], captured_count: int, parts: list[PartitionCoverage]) -> StoredTopic:

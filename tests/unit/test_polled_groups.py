@@ -37,6 +37,7 @@ from mirror.service import group_poller
 from mirror.service.backup.collector import FlushBatch
 from mirror.service.group_poller import GroupPoller, PollSession
 from mirror.service.groups import GroupView, choose_group_log, read_groups
+from mirror.service.inspect import list_stored_topics
 from mirror.service.verify import verify_repository
 from tests.group_builders import a_commit_batch, a_commit_key, a_commit_value
 from tests.observe_builders import T0_MS, TOPIC_ID, RepositoryBuilder, a_slice
@@ -174,6 +175,8 @@ def test_the_next_session_takes_over() -> None:
     assert groups_at(builder, 20) == ({"bill": 2}, True)
     assert groups_at(builder, 35) == ({"bill": 2}, True)
     assert groups_at(builder, None) == ({"bill": 2}, True)
+    (shown,) = list_stored_topics(builder.repository)
+    assert (shown.topic, shown.topic_id) == (GROUP_LOG_TOPIC, second.topic_id)
 
 
 def test_a_session_without_groups_says_so() -> None:
