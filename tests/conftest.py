@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.servers.kafka import KafkaCluster
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 # A shell that runs us in the background lets us, and all that we start, ignore Ctrl-C: tests that send it would wait in vain.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says something of the machine, nothing of the code.
+settings.register_profile("mirror", deadline=None)
+settings.load_profile("mirror")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
