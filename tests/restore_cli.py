@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from mirror.cli.__main__ import main
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.storage.folder import FolderStore
-from tests.capture import capture
+from tests.capture import Capture, capture
 from tests.fault.restore_lab import committed, produce, watermarks
 from tests.restoring import cluster_id, write_config
 
@@ -48,6 +48,7 @@ class RestoreCli:
     group: str
     capsys: pytest.CaptureFixture[str]
     consent: list[str] = field(default_factory=list)
+    _capture: Capture | None = None
 
     def prepare(self) -> None:
         """Fill, commit, capture, configure."""
@@ -56,9 +57,16 @@ class RestoreCli:
         self.commit(self.group, self.topic, {0: 100, 1: 120})
         store = FolderStore(str(self.folder / "repo"))
         store.create()
-        asyncio.run(capture(self.bootstrap, [self.topic, GROUP_LOG_TOPIC], store, slice_bytes=40_000))
+        self._capture = asyncio.run(capture(self.bootstrap, [self.topic, GROUP_LOG_TOPIC], store, slice_bytes=40_000))
         write_config(self.folder, self.bootstrap)
         self.consent = ["--yes", "--target-cluster-id", cluster_id(self.bootstrap)]
+
+    def store_more(self, count: int) -> None:
+        """So many records more of partition 0 come into the topic and the repository."""
+        assert self._capture is not None
+        produce(self.bootstrap, self.topic, count, size=1000)
+        store = self._capture.repository.store
+        asyncio.run(capture(self.bootstrap, [self.topic], store, go_on=self._capture))
 
     def commit(self, group: str, topic: str, positions: Mapping[int, int]) -> None:
         """Put a group somewhere."""
@@ -111,13 +119,26 @@ class RestoreCli:
         """A restore that is killed once a part is there; ``command`` and its ``copy`` of the topic instead of one under a prefix."""
         argv = [sys.executable, "-m", "mirror.cli", "--config", str(self.folder / "mirror.toml")]
         argv += [*(command or self.asked(prefix, *words)), *self.consent, "--limit-rate", "60kB/s"]
-        run = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._end(argv, signal.SIGKILL, copy or f"{prefix}{self.topic}")
+
+    def end_in_the_middle(self, prefix: str, number: signal.Signals) -> tuple[int, str]:
+        """A restore that gets a signal once a part is there: its exit code, and what it said."""
+        argv = [sys.executable, "-m", "mirror.cli", "--config", str(self.folder / "mirror.toml")]
+        return self._end(
+            [*argv, *self.asked(prefix), *self.consent, "--limit-rate", "60kB/s"], number, f"{prefix}{self.topic}"
+        )
+
+    def _end(self, argv: list[str], number: signal.Signals, copy: str) -> tuple[int, str]:
+        with (self.folder / "run.log").open("wb") as log:
+            run = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
         try:
             deadline_s = time.monotonic() + _PATIENCE_S
-            while not any(end for _, end in watermarks(self.bootstrap, copy or f"{prefix}{self.topic}", 2)):
-                assert run.poll() is None, "it ended before it was killed"
+            while not any(end for _, end in watermarks(self.bootstrap, copy, 2)):
+                assert run.poll() is None, (self.folder / "run.log").read_text()
                 assert time.monotonic() < deadline_s, "nothing comes"
                 time.sleep(0.05)
+            run.send_signal(number)
+            return run.wait(_PATIENCE_S), (self.folder / "run.log").read_text()
         finally:
-            run.send_signal(signal.SIGKILL)
+            run.kill()
             run.wait(10)

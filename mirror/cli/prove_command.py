@@ -70,8 +70,12 @@ async def run_proof(
     selection: RestoreSelection,
     planned: PlanFile | None,
     output: Path | None,
+    *,
+    restore_id: str = "",
 ) -> int:
     """Compare, print, and keep the report in the record of the restore, where there is one.
+
+    ``restore_id`` is that of another plan of the same restore.
 
     Raises:
         MirrorError: as planning; the repository or the target cannot be read.
@@ -89,13 +93,13 @@ async def run_proof(
     repository_id = source.identity.repository_id
     if planned is not None:
         planned.require_same(plan, repository_id)
-    asked = planned or freeze(selection, plan, repository_id, as_asked=True)
+    restore_id = restore_id or (planned or freeze(selection, plan, repository_id, as_asked=True)).restore_id
     lacking = [*proof.lacking, *(f"NOT READABLE: {line}" for line in inventory.unreadable)]
-    report = proof_report(plan, proof, lacking, repository_id, asked.restore_id, time.monotonic() - began_s)
+    report = proof_report(plan, proof, lacking, repository_id, restore_id, time.monotonic() - began_s)
     if output is not None:
         _write(output, report)
-    is_recorded = asked.restore_id in list_restores(source)
-    why_not = keep_proof(source, asked.restore_id, report) if is_recorded else ""
+    is_recorded = restore_id in list_restores(source)
+    why_not = keep_proof(source, restore_id, report) if is_recorded else ""
     if cli.as_json:
         emit_json(report)
     else:
@@ -103,7 +107,7 @@ async def run_proof(
         if why_not:
             print_line(f"the report is not kept in the repository: {why_not}", color="yellow")
         elif is_recorded:
-            print_line(f"the report is kept in the record of {asked.restore_id}")
+            print_line(f"the report is kept in the record of {restore_id}")
     return 0 if report["proved"] else DIFFERENCE_CODE
 
 

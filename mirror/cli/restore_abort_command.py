@@ -52,9 +52,9 @@ def abort_command(
     """Put everything back as it was before a restore: topics that it made are deleted, those that were there and empty are made
     empty again with the settings they had, consumer groups go where they stood.
 
-    A topic that held records before is never touched. One that is complete, or got records of others since, is kept unless you say
-    --complete or --foreign. ID is as `mirror restore list` shows it, its first letters, or the file of its plan. Exits 3 where
-    something of the restore is kept.
+    A topic that held records before is never touched; ACLs and quotas stay. A topic that is complete, or got records of others since,
+    is kept unless you say --complete or --foreign. ID is as `mirror restore list` shows it, its first letters, or the file of its
+    plan. Exits 3 where something of the restore is kept.
     """
     named = find_named(cli, repository, restore)
     consent = Consent(yes=yes, cluster_id=target_cluster_id)
@@ -212,7 +212,9 @@ def _print(
             "no record of it is kept: only topics that bear its mark are touched, with --complete, and no groups",
             color="yellow",
         )
-    elif named.history.state == "no end":
+    if named.planned.acls is not None or named.planned.quotas is not None:
+        print_line("ACLs and quotas that it may have added stay", color="yellow")
+    if named.history is not None and named.history.state == "no end":
         print_line("its last run has no end: it was killed, or is still at work; then stop it first", color="yellow")
     print_table(
         ("topic", "on the target", "offsets", "will be done", "why"),

@@ -273,6 +273,7 @@ async def run_restore(
             {
                 "restore_id": asked.restore_id,
                 "record": journal.is_kept,
+                "why_no_record": None if journal.is_kept else journal.why_not,
                 "plan": plan_json(plan),
                 "result": result_json(result, elapsed_s),
                 "unreadable": inventory.unreadable,

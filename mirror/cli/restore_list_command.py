@@ -7,7 +7,7 @@ from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, human_count, print_line, print_table
 from mirror.cli.restore_named import history_json, when_ran
 from mirror.core.restore_record import RestoreHistory
-from mirror.errors import DamageError
+from mirror.errors import DamageError, UnsupportedFormatError, UsageError
 from mirror.service.restore.plan_file import decode_plan
 from mirror.service.restore.records import list_restores, read_history
 
@@ -32,8 +32,10 @@ def list_command(cli: CliContext, repository: str) -> int:
     with waiting_for(cli, source):
         for restore_id in list_restores(source):
             try:
-                found.append(read_history(source, restore_id))
-            except DamageError as error:
+                history = read_history(source, restore_id)
+                decode_plan(history.planned.plan, f"the plan in the record of {restore_id}")
+                found.append(history)
+            except (DamageError, UnsupportedFormatError, UsageError) as error:
                 problems.append(error.message)
     if cli.as_json:
         emit_json({"restores": [history_json(one) for one in found], "problems": problems})

@@ -34,8 +34,11 @@ def restore_command(cli: CliContext, restore: str, repository: str, kept: bool, 
     """
     named = find_named(cli, repository, restore)
     if not kept:
-        opened = open_session(cli, repository, named.planned.target)
-        return asyncio.run(run_proof(cli, opened, named.planned.target, named.planned.selection, named.planned, output))
+        planned = named.planned.as_found()
+        opened = open_session(cli, repository, planned.target)
+        return asyncio.run(
+            run_proof(cli, opened, planned.target, planned.selection, planned, output, restore_id=named.restore_id)
+        )
     if named.history is None or not named.history.proofs:
         raise NoMatchError(
             f"no report on restore {named.restore_id} is kept",

@@ -1,6 +1,7 @@
 """A restore has an id and a record: it is listed, shown, gone on with and proved by that."""
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,30 @@ def test_the_same_command_is_the_same_restore(cli: RestoreCli) -> None:
     history = read_history(repository, name)
     assert (len(history.plans), len(history.starts), len(history.ends)) == (1, 2, 2)
     assert cli.run("verify", "--quick") == 0
+
+
+def test_an_interrupted_restore_names_the_command_that_goes_on(cli: RestoreCli) -> None:
+    """SIGTERM, as a service manager sends it: exit 130, the record says interrupted."""
+    ended, said = cli.end_in_the_middle("i-", signal.SIGTERM)
+    (found,) = cli.json("restore", "list")["restores"]
+    assert ended == 130, said
+    assert f"restore resume {found['restore_id']}`" in said
+    assert found["state"] == "interrupted"
+    run = found["runs"][0]
+    assert (run["outcome"], run["exit_code"]) == ("interrupted", 130)
+    assert cli.run("restore", "resume", found["restore_id"], *cli.consent) == 0
+    assert cli.json("restore", "list")["restores"][0]["state"] == "done"
+
+
+def test_what_is_stored_later_is_no_difference(cli: RestoreCli) -> None:
+    """A restore of all that was stored is proved by what it found, also when the repository has gone on; resumed, it goes on too."""
+    name = cli.restore("l-")
+    cli.store_more(7)
+    assert cli.json("verify", "restore", name)["proved"]
+    assert cli.restore("l-") == name
+    assert watermarks(cli.bootstrap, f"l-{cli.topic}", 2) == [(0, 307), (0, 300)]
+    assert cli.json("verify", "restore", name)["proved"]
+    assert cli.json("restore", "status", name)["complete"]
 
 
 def test_a_dry_run_and_a_plan_leave_no_record(cli: RestoreCli) -> None:

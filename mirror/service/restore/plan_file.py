@@ -107,6 +107,17 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
         """Whether what came into the repository later is no part of it."""
         return self.kind in ("at", "snapshot") or bool(self.offsets)
 
+    def as_found(self) -> "PlanFile":
+        """The same up to where the repository reached when it was made: what a run of it has brought."""
+        if self.is_frozen:
+            return self
+        ends = {
+            name: {str(partition): next_offset for partition, _, next_offset in ranges.partitions}
+            for name, ranges in self.topics.items()
+        }
+        kind = PointKind.OFFSETS.name.lower() if self.kind == PointKind.LATEST.name.lower() else self.kind
+        return msgspec.structs.replace(self, kind=kind, offsets={name: found for name, found in ends.items() if found})
+
     @property
     def selection(self) -> RestoreSelection:
         """What to ask for to get this plan again."""
