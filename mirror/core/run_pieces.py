@@ -149,6 +149,11 @@ class RunPieces(Sequence[CoveredRun]):
         follow: Bools = self.start_offsets == before
         return follow
 
+    @property
+    def knows_objects(self) -> bool:
+        """Whether the table says what objects the pieces are of."""
+        return self._keys is None
+
     def sealed_at_ms(self) -> Int64s | None:
         """When the object of each piece was sealed; None where the table does not know."""
         if self._keys is not None:

@@ -1,11 +1,12 @@
 """The runs of many segment objects as columns: what a repository of a million objects is held in while a restore is planned.
 
 A run as values of Python takes about two kilobytes, as a row of these columns a tenth of that, and questions about all runs are asked of
-numpy. A row becomes a :class:`RunEntry` when somebody asks for it, and stays the same object from then on.
+numpy. A row becomes a :class:`RunEntry` when somebody asks for it, and stays the same object while it is in use.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ class RunTable:
         runs: by the names of ``RUN_COLUMNS``, equally long; ``object`` and ``partition`` are rows of ``objects`` and ``partitions``.
         writers: names.
         partitions: ``(topic, topic id, partition)``.
-        entries: runs that were given, or asked for, as values; those with several leader epochs are only here whole.
+        entries: runs that were given as values; those with several leader epochs are only here whole.
         starts, gaps, forks, gone: the other entries of the objects' indexes.
     """
 
@@ -78,6 +79,7 @@ class RunTable:
     writers: list[str]
     partitions: list[tuple[str, str, int]]
     entries: dict[int, RunEntry] = field(default_factory=dict)
+    _used: WeakValueDictionary[int, RunEntry] = field(default_factory=WeakValueDictionary)
     starts: list[StartEntry] = field(default_factory=list)
     gaps: list[GapEntry] = field(default_factory=list)
     forks: list[ForkEntry] = field(default_factory=list)
@@ -108,9 +110,11 @@ class RunTable:
         return self.object_key(int(self.runs["object"][row]))
 
     def entry(self, row: int) -> RunEntry:
-        """A run as a value: every time the same object."""
+        """A run as a value: the same object as long as anybody holds it."""
         known = self.entries.get(row)
-        return known if known is not None else self.entries.setdefault(row, self._made(row))
+        if known is None:
+            known = self._used.get(row)
+        return known if known is not None else self._used.setdefault(row, self._made(row))
 
     def _made(self, row: int) -> RunEntry:
         values = {name: int(column[row]) for name, column in self.runs.items()}

@@ -6,6 +6,7 @@ forks are covered there whole.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -77,7 +78,13 @@ def _cover(
     forks: Sequence[ForkEntry],
 ) -> PartitionCoverage:
     if forks:
-        return cover_partition(pid, topic, [_stored(table, row) for row in sorted(rows.tolist())], starts, gaps, forks)
+        group = sorted(rows.tolist())
+        entries = {row: table.entry(row) for row in group}
+        found = cover_partition(pid, topic, [_stored(table, row) for row in group], starts, gaps, forks)
+        row_of = {id(entry): row for row, entry in entries.items()}
+        chosen = [(row_of[id(piece.run)], piece.start_offset, piece.next_offset) for piece in found.runs]
+        picked = np.array(chosen, dtype=np.int64).reshape(len(chosen), 3)
+        return replace(found, runs=RunPieces(table, picked[:, 0], picked[:, 1], picked[:, 2]))
     first, following = table.runs["start_offset"][rows], table.runs["next_offset"][rows]
     overlap = 0
     if len(rows) and (first[1:] < following[:-1]).any():
@@ -100,7 +107,8 @@ def _without_overlap(
             alone[start] = True
             continue
         group = sorted(rows[start:end].tolist())
-        row_of = {id(table.entry(row)): row for row in group}
+        entries = {row: table.entry(row) for row in group}
+        row_of = {id(entry): row for row, entry in entries.items()}
         pieces, stored_again = choose_pieces([_stored(table, row) for row in group])
         chosen += [(row_of[id(piece.run)], piece.start_offset, piece.next_offset) for piece in pieces]
         overlap += stored_again

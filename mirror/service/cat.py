@@ -17,7 +17,8 @@ from mirror.core.records import Record
 from mirror.errors import DamageError, UnsupportedFormatError
 from mirror.service.cat_choice import CatChoice, CatSelection
 from mirror.service.cat_loading import blocks_of, describe, iterate_loaded
-from mirror.service.reading import ClippedBatch, LoadedRun, plan_reads
+from mirror.service.read_planning import plan_reads
+from mirror.service.reading import ClippedBatch, LoadedRun
 from mirror.storage.metered import MeteredStore
 from mirror.storage.repository import Repository
 

@@ -13,7 +13,7 @@ Invariants:
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,9 +27,10 @@ from mirror.core.segment.blocks import StoredBatch, decode_block, iterate_block
 from mirror.core.segment.index import RunEntry
 from mirror.core.segment.layout import checksum_of
 from mirror.errors import DamageError, ObjectNotFoundError
+from mirror.service.read_planning import ReadTask, plan_windows
 from mirror.storage.repository import Repository
 
-__all__ = ["ClippedBatch", "LoadedRun", "ReadTask", "iterate_runs", "iterate_stored", "load_task", "plan_reads"]
+__all__ = ["ClippedBatch", "LoadedRun", "ReadTask", "iterate_runs", "iterate_stored", "load_task"]
 
 _JOIN_GAP_BYTES = 256 << 10  # fetching so many unwanted bytes is cheaper than another request
 _READ_AHEAD_BYTES = 96 << 20
@@ -114,57 +115,6 @@ class LoadedRun:
             for batch in iterate_block(content, unpacked=self.run.unpacked, check_crc=check_crc):
                 if batch.header.next_offset > start_offset and batch.header.base_offset < next_offset:
                     yield ClippedBatch(batch, start_offset, next_offset)
-
-
-@dataclass(frozen=True, slots=True)
-class ReadTask:
-    """Runs that are fetched together from one object."""
-
-    object_key: str
-    pieces: tuple[CoveredRun, ...]
-
-    @property
-    def wanted_bytes(self) -> int:
-        """Stored bytes of the runs (each once)."""
-        return sum({piece.run.position: piece.run.stored_bytes for piece in self.pieces}.values())
-
-
-def plan_reads(coverages: Iterable[PartitionCoverage]) -> list[ReadTask]:
-    """Which runs to fetch together, in which order, so that each partition's come in the order of its offsets."""
-    slots: dict[tuple[str, str], list[CoveredRun]] = {}
-    for coverage in coverages:
-        latest = ""
-        for piece in coverage.runs:
-            latest = max(latest, piece.object_key)
-            # A piece of an older object than its predecessor's waits for that one's slot and is fetched there, alone.
-            slots.setdefault((latest, "" if piece.object_key == latest else piece.object_key), []).append(piece)
-    tasks = [
-        ReadTask(other or slot, tuple(sorted(pieces, key=_in_object)))
-        for (slot, other), pieces in sorted(slots.items(), key=lambda item: item[0])
-    ]
-    return _in_offset_order(tasks)
-
-
-def _in_object(piece: CoveredRun) -> tuple[int, int]:
-    return piece.run.position, piece.start_offset
-
-
-def _in_offset_order(tasks: list[ReadTask]) -> list[ReadTask]:
-    """Split what would come out of order for its partition: objects at the same slot, or one run twice around another."""
-    reached: dict[PartitionId, int] = {}
-    odd: set[PartitionId] = set()
-    for task in tasks:
-        for piece in task.pieces:
-            if piece.start_offset < reached.get(piece.run.partition_id, 0):
-                odd.add(piece.run.partition_id)
-            reached[piece.run.partition_id] = piece.next_offset
-    if not odd:
-        return tasks
-    # Rare (copies that overlap in several places): these partitions are read alone, piece by piece.
-    alone = [piece for task in tasks for piece in task.pieces if piece.run.partition_id in odd]
-    kept = [ReadTask(t.object_key, tuple(p for p in t.pieces if p.run.partition_id not in odd)) for t in tasks]
-    singles = sorted(alone, key=lambda piece: (piece.run.partition_id, piece.start_offset))
-    return [t for t in kept if t.pieces] + [ReadTask(piece.object_key, (piece,)) for piece in singles]
 
 
 def load_task(repository: Repository, task: ReadTask) -> list[LoadedRun]:
@@ -263,16 +213,17 @@ def iterate_runs(
     Raises:
         DamageError, UnreachableError, AccessError, StoreError: see :func:`load_task`.
     """
-    tasks = deque(plan_reads(coverages))
+    tasks = plan_windows(coverages)
+    task = next(tasks, None)
     pending: deque[tuple[int, Future[list[LoadedRun]]]] = deque()
     ahead_bytes = 0
     pool = ThreadPoolExecutor(threads, thread_name_prefix="reading")
     try:
-        while (tasks or pending) and not (stop is not None and stop.is_set()):
-            while tasks and (not pending or ahead_bytes + tasks[0].wanted_bytes <= max_bytes):
-                task = tasks.popleft()
+        while (task or pending) and not (stop is not None and stop.is_set()):
+            while task and (not pending or ahead_bytes + task.wanted_bytes <= max_bytes):
                 pending.append((task.wanted_bytes, pool.submit(load_task, repository, task)))
                 ahead_bytes += task.wanted_bytes
+                task = next(tasks, None)
             size_bytes, future = pending.popleft()
             loaded = future.result()
             ahead_bytes -= size_bytes

@@ -6,17 +6,20 @@ import pytest
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.keys import SegmentKey, format_segment_key
-from mirror.core.positions import Watermarks
+from mirror.core.positions import PartitionId, Watermarks
 from mirror.core.records import RawRecord, encode_batch, write_varint
 from mirror.core.segment.index import FORMAT_VERSION, SegmentIndex
 from mirror.core.segment.layout import HEADER_BYTES, encode_object
 from mirror.core.segment.runs import RunDraft, encode_run
 from mirror.core.slices import FetchSlice, read_slice
+from mirror.core.table_coverage import cover_table
 from mirror.errors import DamageError
-from mirror.service.reading import iterate_runs, iterate_stored, plan_reads
+from mirror.service.read_planning import plan_reads, plan_windows
+from mirror.service.reading import iterate_runs, iterate_stored
 from mirror.storage.memory import MemoryStore
 from mirror.storage.metered import MeteredStore
 from mirror.storage.repository import Repository, create_repository
+from mirror.storage.table_loading import load_table
 
 TOPIC_ID = "T" * 22
 Range = tuple[int, int, int]  # partition, start offset, next offset
@@ -123,6 +126,20 @@ def test_each_offset_once_in_order_whatever_overlaps(seed: int) -> None:
             seen[loaded.partition_id.partition] += [record.offset for record in clipped.records()]
     assert seen == {partition: list(range(end)) for partition, end in ends.items()}
     assert sum(len(task.pieces) for task in plan_reads(coverages)) == sum(len(c.runs) for c in coverages)
+    _check_windows(repository, coverages)
+
+
+def _check_windows(repository: Repository, coverages: list[PartitionCoverage]) -> None:
+    """Planned in windows of a table, each piece comes once too, and per partition in the order of its offsets."""
+    columns = list(cover_table(load_table(repository, on_damage=lambda *_: None).table).values())
+    expected = {c.partition_id: [(p.object_key, p.start_offset) for p in c.runs] for c in coverages}
+    for window_pieces in (1, 2, 7, 10_000):
+        came: dict[PartitionId, list[tuple[str, int]]] = {}
+        for task in plan_windows(columns, window_pieces=window_pieces):
+            assert {piece.object_key for piece in task.pieces} == {task.object_key}
+            for piece in task.pieces:
+                came.setdefault(piece.run.partition_id, []).append((piece.object_key, piece.start_offset))
+        assert came == expected
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone"])

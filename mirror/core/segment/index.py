@@ -75,7 +75,7 @@ class BlockColumns(_Entry, frozen=True):
     max_timestamps_ms: list[Timestamp]
 
 
-class RunEntry(_Entry, frozen=True):
+class RunEntry(_Entry, frozen=True, weakref=True):
     """Consecutive batches of one partition incarnation that cover ``[start_offset, next_offset)``.
 
     ``start_offset`` is the fetch position: the first batch may begin below it (a log trimmed inside a batch), and records below it are
