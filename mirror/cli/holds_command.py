@@ -17,8 +17,11 @@ from mirror.core.topic_filter import TopicFilter
 from mirror.errors import NoMatchError, RefusedError, UsageError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import open_client
+from mirror.kafka.cluster import describe_cluster
+from mirror.service.restore.earlier import restored_topics
 from mirror.service.restore.holds import Hold, find_holds, release_hold
 from mirror.service.wiring import connection_for
+from mirror.storage.repository import Repository
 
 __all__ = ["command"]
 
@@ -26,8 +29,14 @@ _OPTIONS = (
     click.option("--target", required=True, metavar="ALIAS", help="The cluster that was loaded."),
     click.option("--repository", default="", metavar="ALIAS", help="Where from.  [default: the worker's]"),
     click.option("--topic", "topics", multiple=True, metavar="GLOB", help="Topics of the repository.  [default: all]"),
-    click.option("--prefix", default="", metavar="TEXT", help="As given to the restore."),
-    click.option("--rename", "renames", multiple=True, metavar="TOPIC=NAME", help="As given to the restore."),
+    click.option("--prefix", default="", metavar="TEXT", help="As given to the restore.  [default: by its record]"),
+    click.option(
+        "--rename",
+        "renames",
+        multiple=True,
+        metavar="TOPIC=NAME",
+        help="As given to the restore.  [default: by its record]",
+    ),
 )
 
 
@@ -50,8 +59,7 @@ def list_holds(
     cli: CliContext, target: str, repository: str, topics: Sequence[str], prefix: str, renames: Sequence[str]
 ) -> int:
     """Show which topics are on hold, and about how many offsets go when they are released."""
-    captured = _captured(cli, repository, topics, prefix, pairs("--rename", renames))
-    holds = asyncio.run(_find(cli, target, captured))
+    holds = asyncio.run(_find(cli, target, repository, topics, prefix, pairs("--rename", renames)))
     if cli.as_json:
         emit_json({"holds": holds})
         return 0
@@ -76,8 +84,7 @@ def release_holds(
     yes: bool,
 ) -> int:
     """Put the source's retention back. The brokers then delete what is older."""
-    captured = _captured(cli, repository, topics, prefix, pairs("--rename", renames))
-    holds = asyncio.run(_find(cli, target, captured))
+    holds = asyncio.run(_find(cli, target, repository, topics, prefix, pairs("--rename", renames)))
     if not holds:
         raise NoMatchError(
             "no topic is on hold", hint="`mirror holds list` with the --prefix or --rename of the restore"
@@ -98,27 +105,34 @@ def release_holds(
     return 0
 
 
-def _captured(
-    cli: CliContext, repository: str, topics: Sequence[str], prefix: str, renames: Mapping[str, str]
-) -> dict[str, TopicObject]:
-    """Target topic → the newest capture of its topic."""
-    source = open_for(cli, repository)
+def _captured(cli: CliContext, source: Repository, topics: Sequence[str]) -> dict[str, TopicObject]:
+    """Topic → its newest capture."""
     with waiting_for(cli, source):
         listed = sorted(source.list_topics(), key=lambda topic: topic.captured_at_ms)
     try:
         chosen = TopicFilter(include=tuple(topics) or ("*",)).select({topic.topic for topic in listed})
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return {renames.get(t.topic, f"{prefix}{t.topic}"): t for t in listed if t.topic in chosen}
+    return {topic.topic: topic for topic in listed if topic.topic in chosen}
 
 
-async def _find(cli: CliContext, target: str, captured: Mapping[str, TopicObject]) -> list[Hold]:
+async def _find(
+    cli: CliContext, target: str, repository: str, topics: Sequence[str], prefix: str, renames: Mapping[str, str]
+) -> list[Hold]:
+    """Of the topics under their own names and those that a restore with a record gave them; or under the names that are told."""
+    source = open_for(cli, repository)
+    captured = _captured(cli, source, topics)
     connection = connection_for(cli.config().cluster(target))
     async with await open_client(connection) as client:
+        named = {renames.get(topic, f"{prefix}{topic}"): one for topic, one in captured.items()}
+        if not prefix and not renames:
+            cluster_id = (await describe_cluster(client)).cluster_id
+            restored = await asyncio.to_thread(restored_topics, source, cluster_id)
+            named |= {name: captured[topic] for name, topic in restored.items() if topic in captured}
         return await find_holds(
             client,
             Admin(connection, client),
-            captured,
+            named,
             alias=target,
             bootstrap=connection.where,
             now_ms=time.time_ns() // 1_000_000,

@@ -193,8 +193,8 @@ def _require_nothing_left(undos: Sequence[TopicUndo]) -> None:
     left = [f"{one.name} ({one.why})" for one in undos if one.is_left]
     if left:
         raise PartialError(
-            f"{len(left)} topics of this restore are kept: {', '.join(left[:5])}",
-            hint="the rest is as it was; the same command with these options deletes them too",
+            f"what this restore loaded is kept in {len(left)} topics: {', '.join(left[:5])}",
+            hint="groups and other topics are as they were; --complete and --foreign delete topics that it made, never others",
         )
 
 

@@ -71,7 +71,7 @@ async def test_a_restore_is_proved_and_each_difference_is_found(
     _commit(kafka.bootstrap, f"{group}-p", f"p-{name}", 121)
     _produce(kafka.bootstrap, f"p-{name}", [b"late"], partition=1)
     found = await _differences(taken.repository, kafka.bootstrap, wanted)
-    assert f"p-{name}-1: offset 1 holds a record that the repository does not have there" in found
+    assert f"p-{name}-1: offset 1 holds a record that this restore did not bring" in found
     assert f"p-{name}: retention.ms is 86400000 instead of -1" in found
     assert f"group {group}-p stands at 121 in p-{name}-0 instead of 120" in found
     assert len(found) == 3

@@ -72,7 +72,7 @@ async def test_two_runs_of_one_plan() -> None:
     assert [(end.outcome, end.exit_code, end.error) for end in history.ends] == [
         ("partial", 3, "half"),
         ("done", 0, ""),
-        ("interrupted", 130, "CancelledError()"),
+        ("interrupted", 130, "interrupted"),
     ]
     assert history.topics_before()["orders"].before == "absent"
 

@@ -94,6 +94,9 @@ def test_the_mark_alone_needs_a_word() -> None:
 def test_what_stays_of_a_restore_is_told() -> None:
     """Kept, and loaded by it; what was there before is not its own."""
     assert _undo(Standing.COMPLETE, "absent").is_left
+    assert _undo(Standing.UNFINISHED, "appended").is_left, "its settings go back, the records that it loaded stay"
+    assert _undo(Standing.COMPLETE, "beginning").is_left
+    assert _undo(Standing.UNFINISHED, "replaced").is_left
     assert not _undo(Standing.COMPLETE, "complete").is_left
     assert not _undo(Standing.OTHER, "absent").is_left
     assert not _undo(Standing.UNFINISHED, "absent").is_left

@@ -126,7 +126,7 @@ class _Comparison:
     def _compare(self, record: RawRecord) -> None:
         wanted = next(self._stored, None)
         if wanted is None:
-            self.difference = f"offset {record.offset} holds a record that the repository does not have there"
+            self.difference = f"offset {record.offset} holds a record that this restore did not bring"
         elif self._keeps_offsets and record.offset != wanted.offset:
             self.difference = f"offset {record.offset} holds the record of offset {wanted.offset}"
         elif (wanted.timestamp_ms, wanted.tail) != (record.timestamp_ms, record.tail):

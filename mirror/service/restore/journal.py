@@ -124,6 +124,8 @@ class RestoreJournal:
         if self._started_at_ms is None:
             return
         text = "" if error is None else redact(error.message if isinstance(error, MirrorError) else repr(error))
+        if _outcome(error) == "interrupted":
+            text = "interrupted"
         value: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "restore_id": self.restore_id,

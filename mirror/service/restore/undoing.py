@@ -54,9 +54,11 @@ class TopicUndo:
 
     @property
     def is_left(self) -> bool:
-        """Whether something that this restore loaded into nothing stays."""
+        """Whether something that this restore loaded stays."""
         loaded = self.standing.standing in (Standing.UNFINISHED, Standing.COMPLETE)
-        return self.undo is Undo.KEEP and loaded and self.before.before in {*_LOADED_INTO_NOTHING, UNKNOWN_BEFORE}
+        by_us = {*_LOADED_INTO_NOTHING, *_LOADED_BEHIND, TopicState.REPLACED.value, UNKNOWN_BEFORE}
+        stays = self.undo is Undo.KEEP or (self.undo is Undo.SETTINGS and self.before.before in _LOADED_BEHIND)
+        return loaded and stays and self.before.before in by_us
 
 
 def plan_undo(
@@ -89,6 +91,8 @@ def _decide(
         return Undo.KEEP, "its records are not those of this restore: was it deleted and made again?"
     if state in _LOADED_BEHIND and now is Standing.UNFINISHED:
         return Undo.SETTINGS, "it held records before: they stay, and so does what was loaded behind them"
+    if state == TopicState.REPLACED:
+        return Undo.KEEP, "it took the place of a topic that was destroyed, which nothing brings back"
     if state not in _LOADED_INTO_NOTHING or (state in _UNKNOWN and now is not Standing.UNFINISHED):
         return (
             Undo.KEEP,
@@ -97,7 +101,7 @@ def _decide(
     if standing.later_offsets and not with_foreign:
         return (
             Undo.KEEP,
-            f"{standing.later_offsets:,} offsets were written since by others: --foreign deletes these too",
+            f"{standing.later_offsets:,} offsets were written since, by others or a later restore: --foreign deletes these too",
         )
     if state in _UNKNOWN and not with_complete:
         return Undo.KEEP, "no record says whether it held something before: --complete deletes it"
