@@ -10,7 +10,7 @@ from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import utc
 from mirror.cli.progress import waiting
 from mirror.core.restore_record import RecordedTopic, RestoreHistory
-from mirror.errors import DamageError, RefusedError
+from mirror.errors import DamageError, RefusedError, UsageError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.cluster import describe_cluster
@@ -58,6 +58,8 @@ def find_named(cli: CliContext, repository: str, name: str) -> NamedRestore:
         UsageError: the file is no plan.
     """
     is_file = Path(name).is_file()
+    if not is_file and ("/" in name or name.endswith(".json")):
+        raise UsageError(f"{name}: no such file", hint="give the file of the plan, or an id of `mirror restore list`")
     planned = read_plan_file(Path(name)) if is_file else None
     source = open_for(cli, repository, goes_on=True)
     with waiting_for(cli, source):

@@ -304,8 +304,12 @@ def read_offsets(path: Path) -> dict[TopicPartition, int]:
     """
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--to-offsets {path}: {error}") from None
+    except OSError as error:
+        raise UsageError(f"--to-offsets {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(
+            f"--to-offsets {path}: not JSON: {error}", hint='write it as {"orders": {"0": 1200}}'
+        ) from None
     offsets: dict[TopicPartition, int] = {}
     for topic, partitions in found.items() if isinstance(found, Mapping) else ():
         for partition, offset in partitions.items() if isinstance(partitions, Mapping) else ():

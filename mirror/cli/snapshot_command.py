@@ -74,11 +74,17 @@ def create(cli: CliContext, name: str, wait: bool, timeout: str, alias: str) -> 
     connection = connection_for(config.source_cluster)
     with waiting(f"the source cluster {connection.where}", quiet=cli.as_json):
         snapshot = asyncio.run(_take(connection, repository, rules, config.worker.id, name))
-    if any(shown_name(key) == shown_name(snapshot.key) for key in list_snapshots(repository)):
+    known = list_snapshots(repository)
+    if any(shown_name(key) == shown_name(snapshot.key) for key in known):
         raise RefusedError(f"snapshot {shown_name(snapshot.key)} exists", hint="run it again")
     put_snapshot(repository, snapshot)
     if not cli.as_json:
         _print_created(snapshot)
+        if name and any(key.name == name for key in known):
+            print_line(
+                f"there is another snapshot {name}: say {shown_name(snapshot.key)} where this one is meant",
+                color="yellow",
+            )
     begun = time.monotonic()
     short = _stored(cli, repository, snapshot, timeout_s if wait else 0.0)
     waited_s = time.monotonic() - begun

@@ -39,6 +39,7 @@ def test_a_killed_restore_goes_on_by_its_id(cli: RestoreCli) -> None:
     assert [one["standing"] for one in status["topics"]] == ["unfinished"]
     assert 0 < status["topics"][0]["there_offsets"] <= 600
     assert "restore resume" in cli.says("restore", "status", name, code=3)
+    assert "no such file" in cli.says("restore", "status", "/nowhere/plan.json", code=2)
     again = cli.json("restore", "resume", name, *cli.consent)
     assert again["restore_id"] == name
     assert consume_all(cli.bootstrap, f"k-{cli.topic}") == consume_all(cli.bootstrap, cli.topic)

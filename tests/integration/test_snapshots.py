@@ -105,6 +105,9 @@ def test_a_snapshot_outlives_what_comes_after_it(lab: WorkerLab, capsys: pytest.
     assert [(one.partition, one.records) for one in plan.topics[0].partitions] == [(0, 50), (1, 50)]
     assert len(consume_all(lab.kafka.bootstrap, f"snap-r-{topic}")) == result.loaded_records == 100
     assert sorted(position.offset for position in result.groups[0].positions.values()) == [30, 31]
+    capsys.readouterr()
+    main(["--config", str(lab.folder / "worker-0.toml"), "snapshot", "create", "before-deploy"])
+    assert "there is another snapshot before-deploy: say before-deploy@" in capsys.readouterr().out
 
 
 def test_a_position_that_a_transaction_may_move_is_waited_for(

@@ -3,12 +3,13 @@
 import asyncio
 import io
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mirror.cli.restore_command import parse_rate
-from mirror.cli.restore_options import pairs
+from mirror.cli.restore_options import pairs, read_offsets
 from mirror.cli.restore_progress import RestoreProgress, restore_progress
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import LATEST, OffsetMode
@@ -71,6 +72,19 @@ def test_pairs_that_cannot_be(values: list[str]) -> None:
     """A rename has two sides, and a topic one name."""
     with pytest.raises(UsageError):
         pairs("--rename", values)
+
+
+def test_offsets_from_a_file(tmp_path: Path) -> None:
+    """What is wrong with the file is said in words."""
+    path = tmp_path / "offsets.json"
+    with pytest.raises(UsageError, match=r"offsets\.json: No such file"):
+        read_offsets(path)
+    for text, said in (("{", "not JSON"), ("{}", "names no offset"), ('{"orders": {"0": -1}}', "is no offset")):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=said):
+            read_offsets(path)
+    path.write_text('{"orders": {"1": 980}}')
+    assert read_offsets(path) == {TopicPartition("orders", 1): 980}
 
 
 def test_the_line_tells_rate_and_time_left() -> None:
