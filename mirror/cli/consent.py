@@ -1,13 +1,16 @@
 """A person's consent to a restore into the cluster that was backed up."""
 
 import sys
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import click
 
 from mirror.errors import RefusedError
 
-__all__ = ["Consent", "ConsentTarget", "can_consent", "confirm"]
+__all__ = ["Consent", "ConsentTarget", "can_consent", "confirm", "consent_options"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class ConsentTarget(Protocol):
@@ -31,6 +34,20 @@ class Consent(NamedTuple):
 
     yes: bool
     cluster_id: str | None
+
+
+def consent_options(function: _Command) -> _Command:
+    """``--yes``, ``--target-cluster-id`` and ``--reason``: of the commands that write into a restore's record."""
+    options = (
+        click.option(
+            "--yes", is_flag=True, help="Do not ask; needs --target-cluster-id where the target is the source cluster."
+        ),
+        click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done."),
+        click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def can_consent(consent: Consent) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from mirror.cli.consent import Consent, confirm
+from mirror.cli.consent import Consent, confirm, consent_options
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, human_count, print_line, print_table
 from mirror.cli.restore_command import require_consentable
@@ -22,11 +22,7 @@ __all__ = ["rollback_command"]
 @click.command(name="rollback")
 @click.argument("restore", metavar="ID")
 @click.option("--repository", default="", metavar="ALIAS", help="Another repository than the worker's.")
-@click.option(
-    "--yes", is_flag=True, help="Do not ask; needs --target-cluster-id where the target is the source cluster."
-)
-@click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done.")
-@click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore.")
+@consent_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done and stop.")
 @json_option
 @pass_cli

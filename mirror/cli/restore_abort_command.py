@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from mirror.cli.consent import Consent, confirm
+from mirror.cli.consent import Consent, confirm, consent_options
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, human_count, print_line, print_table
 from mirror.cli.restore_again import tell_record
@@ -29,11 +29,7 @@ __all__ = ["abort_command"]
 @click.option("--complete", is_flag=True, help="Also delete topics that are complete, or of which no record is kept.")
 @click.option("--foreign", is_flag=True, help="Also delete topics that got records of others since.")
 @click.option("--no-groups", is_flag=True, help="Leave consumer groups where they are.")
-@click.option(
-    "--yes", is_flag=True, help="Do not ask; needs --target-cluster-id where the target is the source cluster."
-)
-@click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done.")
-@click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore.")
+@consent_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done and stop.")
 @json_option
 @pass_cli

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from mirror.cli.consent import Consent, can_consent, confirm
+from mirror.cli.consent import Consent, can_consent, confirm, consent_options
 from mirror.cli.consent_replacing import confirm_replacing
 from mirror.cli.context import CliContext, json_option
 from mirror.cli.opening import open_for, waiting_for
@@ -67,11 +67,7 @@ _BELOW = {
     help="Run just this plan of `mirror plan -o FILE`; takes the place of all options above.",
 )
 @click.option("--limit-rate", metavar="RATE", help="At most so much, such as 20MB/s.")
-@click.option(
-    "--yes", is_flag=True, help="Do not ask; needs --target-cluster-id where the target is the source cluster."
-)
-@click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done.")
-@click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore.")
+@consent_options
 @click.option(
     "--replace-topics",
     type=click.IntRange(0),

@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from mirror.cli.consent import Consent
+from mirror.cli.consent import Consent, consent_options
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.restore_command import RunOptions, open_session, parse_rate, require_consentable, run_restore
 from mirror.cli.restore_named import find_named
@@ -16,17 +16,13 @@ __all__ = ["resume_command"]
 @click.argument("restore", metavar="ID")
 @click.option("--repository", default="", metavar="ALIAS", help="Another repository than the worker's.")
 @click.option("--limit-rate", metavar="RATE", help="At most so much, such as 20MB/s.")
-@click.option(
-    "--yes", is_flag=True, help="Do not ask; needs --target-cluster-id where the target is the source cluster."
-)
-@click.option("--target-cluster-id", metavar="ID", help="The cluster must have this id; else nothing is done.")
+@consent_options
 @click.option(
     "--replace-topics",
     type=click.IntRange(0),
     metavar="COUNT",
     help="With --yes: so many topics, or fewer, may be destroyed.",
 )
-@click.option("--reason", default="", metavar="TEXT", help="Why; is kept in the record of the restore.")
 @json_option
 @pass_cli
 def resume_command(

@@ -179,6 +179,15 @@ def _checked(pattern: re.Pattern[str], key: str) -> str:
     return key
 
 
+def _matched(
+    pattern: re.Pattern[str], key: str, what: str, *, hint: str = "remove or move it: mirror never wrote it"
+) -> re.Match[str]:
+    match = pattern.fullmatch(key)
+    if not match:
+        raise DamageError(f"object {key} is not named as {what}", hint=hint)
+    return match
+
+
 def parse_segment_key(key: str) -> SegmentKey:
     """The inverse of :func:`format_segment_key`.
 
@@ -210,11 +219,7 @@ def parse_topic_key(key: str) -> TopicKey:
     Raises:
         DamageError: not the key of a topic object.
     """
-    match = _TOPIC.fullmatch(key)
-    if not match:
-        raise DamageError(
-            f"object {key} is not named as a topic object", hint="remove or move it: mirror never wrote it"
-        )
+    match = _matched(_TOPIC, key, "a topic object")
     return TopicKey(match[1], match[2], int(match[3]))
 
 
@@ -234,9 +239,7 @@ def parse_snapshot_key(key: str) -> SnapshotKey:
     Raises:
         DamageError: not the key of a snapshot.
     """
-    match = _SNAPSHOT.fullmatch(key)
-    if not match:
-        raise DamageError(f"object {key} is not named as a snapshot", hint="remove or move it: mirror never wrote it")
+    match = _matched(_SNAPSHOT, key, "a snapshot")
     return SnapshotKey(int(match[1]), match[2] or "")
 
 
@@ -255,11 +258,7 @@ def parse_state_key(key: str) -> int:
     Raises:
         DamageError: not the key of a capture of the cluster's state.
     """
-    match = _STATE.fullmatch(key)
-    if not match:
-        raise DamageError(
-            f"object {key} is not named as a cluster state", hint="remove or move it: mirror never wrote it"
-        )
+    match = _matched(_STATE, key, "a cluster state")
     return int(match[1])
 
 
@@ -278,11 +277,7 @@ def parse_group_checkpoint_key(key: str) -> GroupCheckpointKey:
     Raises:
         DamageError: not the key of a checkpoint of the group log.
     """
-    match = _GROUPS.fullmatch(key)
-    if not match:
-        raise DamageError(
-            f"object {key} is not named as a checkpoint of the group log", hint="remove it: checkpoints are caches"
-        )
+    match = _matched(_GROUPS, key, "a checkpoint of the group log", hint="remove it: checkpoints are caches")
     return GroupCheckpointKey(match[1], int(match[2]), match[3])
 
 
@@ -301,11 +296,7 @@ def parse_restore_key(key: str) -> RestoreKey:
     Raises:
         DamageError: not the key of an object of a restore's record.
     """
-    match = _RESTORE.fullmatch(key)
-    if not match:
-        raise DamageError(
-            f"object {key} is not named as a restore's record", hint="remove or move it: mirror never wrote it"
-        )
+    match = _matched(_RESTORE, key, "a restore's record")
     return RestoreKey(match[1], int(match[2]), match[3])
 
 

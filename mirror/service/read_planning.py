@@ -80,14 +80,11 @@ def plan_windows(coverages: Sequence[PartitionCoverage], *, window_pieces: int =
     """
     columns = [coverage.runs for coverage in coverages if isinstance(coverage.runs, RunPieces)]
     total = sum(len(coverage.runs) for coverage in coverages)
-    tables = {id(pieces.table): pieces.table for pieces in columns if pieces.knows_objects}
-    if total <= window_pieces or len(columns) < len(coverages) or len(tables) != 1:
+    are_columns = len(columns) == len(coverages) and all(pieces.knows_objects for pieces in columns)
+    if total <= window_pieces or not are_columns or len({id(pieces.table) for pieces in columns}) > 1:
         yield from plan_reads(coverages)
         return
-    (table,) = tables.values()
-    if any(pieces.table is not table for pieces in columns):
-        yield from plan_reads(coverages)
-        return
+    table = columns[0].table
     rank = _ranks(table)
     slots = [np.maximum.accumulate(rank[table.runs["object"][pieces.rows]]) for pieces in columns]
     ordered = np.sort(np.concatenate(slots))

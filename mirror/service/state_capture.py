@@ -16,7 +16,7 @@ from mirror.kafka.wire.describe_acls import AclEntry, describe_acls
 from mirror.kafka.wire.describe_scram_users import describe_scram_users
 from mirror.kafka.wire.metadata import BrokerMetadata
 
-__all__ = ["capture_state"]
+__all__ = ["capture_state", "stored_acl", "stored_quota"]
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ async def capture_state(
         features=None if features is None else dict(features),
         acls=acls,
         users=None if users is None else [StateUser(user=name, mechanisms=found) for name, found in users.items()],
-        quotas=None if quotas is None else sorted(map(_quota, quotas), key=lambda quota: repr(quota.entity)),
+        quotas=None if quotas is None else sorted(map(stored_quota, quotas), key=lambda quota: repr(quota.entity)),
         notes=notes,
     )
 
@@ -116,10 +116,11 @@ async def _acls(client: MirrorClient, node_id: int, right: _Right, notes: list[s
         if len(notes) == before:
             notes.append("there are no ACLs: the cluster has no authorizer")
         return None
-    return sorted(map(_acl, found), key=lambda acl: tuple(getattr(acl, name) for name in acl.__struct_fields__))
+    return sorted(map(stored_acl, found), key=lambda acl: tuple(getattr(acl, name) for name in acl.__struct_fields__))
 
 
-def _acl(entry: AclEntry) -> StateAcl:
+def stored_acl(entry: AclEntry) -> StateAcl:
+    """An ACL as a capture has it."""
     return StateAcl(
         resource_type=entry.resource_type,
         resource_name=entry.resource_name,
@@ -131,7 +132,8 @@ def _acl(entry: AclEntry) -> StateAcl:
     )
 
 
-def _quota(entry: QuotaEntry) -> StateQuota:
+def stored_quota(entry: QuotaEntry) -> StateQuota:
+    """A client quota as a capture has it, in the order of its names."""
     return StateQuota(entity=dict(sorted(entry.entity.items())), values=dict(sorted(entry.values.items())))
 
 

@@ -10,22 +10,22 @@ from collections.abc import Iterator
 from mirror.core.compression import unpack
 from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.positions import TopicPartition
-from mirror.core.record_batch import HEADER_BYTES, read_header
+from mirror.core.record_batch import HEADER_BYTES, BatchHeader
 from mirror.core.records import RawRecord, iterate_records
 from mirror.core.recovery_point import ALL_TIMES, TimeBounds
 from mirror.core.restore_plan import PartitionPlan, TopicPlan, is_exact
 from mirror.errors import ClusterError, RefusedError
 from mirror.kafka.batch_rewrite import SEQUENCE_MODULUS
 from mirror.kafka.client import MirrorClient
-from mirror.kafka.errors import kafka_error_to_ours
-from mirror.kafka.leaders import Leaders
-from mirror.kafka.wire.fetch import READ_UNCOMMITTED, FetchPartition, FetchRequest, fetch
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.service.reading import ClippedBatch, LoadedRun, ReadTask, load_task
+from mirror.service.restore.log_reading import read_log
 from mirror.service.restore.rest import PartitionRest
 from mirror.storage.repository import Repository
 
 __all__ = ["compare_dense", "pieces_after"]
+
+_CHUNK_BYTES = 1 << 20
 
 
 async def compare_dense(
@@ -142,23 +142,12 @@ async def _last_record(
     client: MirrorClient, name: TopicPartition, log_end: int
 ) -> tuple[RawRecord, ProducerIdentity, int]:
     """It, who wrote it, and its sequence."""
-    leaders = Leaders(client)
-    await leaders.refresh([name.topic])
-    leader = leaders.get(name)
-    if leader is None:
-        raise leaders.error(name)
-    wanted = FetchPartition(
-        topic_id=leader.topic_id, partition=name.partition, fetch_offset=log_end - 1, max_bytes=1 << 20
+    answers = read_log(
+        client, name, start_offset=log_end - 1, next_offset=log_end, chunk_bytes=_CHUNK_BYTES, check_crc=False
     )
-    request = FetchRequest(partitions=(wanted,), max_wait_ms=1000, max_bytes=1 << 20, isolation_level=READ_UNCOMMITTED)
-    answer = await fetch(client, leader.node_id, request)
-    part = answer.partitions[0]
-    if part.error_code:
-        raise kafka_error_to_ours(part.error_code, f"reading the end of {name}")
-    if not len(part.records):
-        raise ClusterError(f"reading the end of {name}: the leader gave no batch at offset {log_end - 1}")
-    header = read_header(part.records)
-    body = unpack(header.codec, part.records[HEADER_BYTES : header.batch_bytes])
+    view, columns = await anext(answers)
+    header = BatchHeader._make(columns.headers[0].item())
+    body = unpack(header.codec, view[HEADER_BYTES : header.batch_bytes])
     for record in iterate_records(header, body):
         if record.offset == log_end - 1:
             identity = ProducerIdentity(producer_id=header.producer_id, producer_epoch=header.producer_epoch)

@@ -15,20 +15,18 @@ from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.cuts import clip
 from mirror.core.filler import is_filler_body
 from mirror.core.positions import TopicPartition
-from mirror.core.record_batch import HEADER_BYTES, TRANSACTIONAL_BIT, BatchHeader, scan_batches
+from mirror.core.record_batch import HEADER_BYTES, TRANSACTIONAL_BIT, BatchHeader
 from mirror.core.records import RawRecord, iterate_records
 from mirror.core.recovery_point import ALL_TIMES, TimeBounds
 from mirror.core.restore_plan import PartitionPlan, TopicPlan, is_exact
-from mirror.errors import ClusterError, RefusedError
+from mirror.errors import RefusedError
 from mirror.kafka.batch_rewrite import SEQUENCE_MODULUS
 from mirror.kafka.client import MirrorClient
 from mirror.kafka.cluster import LogOffsets
-from mirror.kafka.errors import kafka_error_to_ours
-from mirror.kafka.leaders import Leaders
-from mirror.kafka.wire.fetch import READ_UNCOMMITTED, FetchPartition, FetchRequest, fetch
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.service.reading import ReadTask, load_task
 from mirror.service.restore.keeping import lead_to
+from mirror.service.restore.log_reading import read_log
 from mirror.service.restore.rest import PartitionRest
 from mirror.storage.repository import Repository
 
@@ -204,30 +202,12 @@ async def _batches_from(client: MirrorClient, name: TopicPartition, offset: int,
     Raises:
         RefusedError: the log does not end there any more.
     """
-    leaders = Leaders(client)
-    await leaders.refresh([name.topic])
-    leader = leaders.get(name)
-    if leader is None:
-        raise leaders.error(name)
     batches: list[_Batch] = []
-    while offset < log_end:
-        wanted = FetchPartition(
-            topic_id=leader.topic_id, partition=name.partition, fetch_offset=offset, max_bytes=_CHUNK_BYTES
-        )
-        request = FetchRequest(
-            partitions=(wanted,), max_wait_ms=1000, max_bytes=_CHUNK_BYTES, isolation_level=READ_UNCOMMITTED
-        )
-        part = (await fetch(client, leader.node_id, request)).partitions[0]
-        if part.error_code:
-            raise kafka_error_to_ours(part.error_code, f"reading the end of {name}")
-        view = memoryview(part.records)
-        columns = scan_batches(view)
-        if not len(columns):
-            raise ClusterError(f"reading the end of {name}: the leader gave no batch at offset {offset}")
+    answers = read_log(client, name, start_offset=offset, next_offset=log_end, chunk_bytes=_CHUNK_BYTES)
+    async for view, columns in answers:
         for position, row in zip(columns.position.tolist(), columns.headers, strict=True):
             header = BatchHeader._make(row.item())
             batches.append(_Batch(header, view[position + HEADER_BYTES : position + header.batch_bytes]))
-        offset = batches[-1].header.next_offset
     if batches[-1].header.next_offset > log_end:
         raise RefusedError(
             f"{name} on the target: records arrive while it is compared: another run of this restore is at work, or a stranger",

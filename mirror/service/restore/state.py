@@ -20,6 +20,7 @@ from mirror.kafka.wire.create_acls import create_acls
 from mirror.kafka.wire.describe_acls import AclEntry, describe_acls
 from mirror.kafka.wire.describe_scram_users import describe_scram_users
 from mirror.service.cluster_states import read_state, state_at
+from mirror.service.state_capture import stored_acl, stored_quota
 from mirror.service.state_diff import acl_text, entity_text
 from mirror.storage.repository import Repository
 
@@ -92,7 +93,7 @@ async def _look(client: MirrorClient, admin: Admin, plan: RestorePlan, *, acls: 
             raise RefusedError(
                 f"{alias} has no authorizer: ACLs cannot be put there", hint="leave out --acls (and --all-acls)"
             )
-        there = [_stored(entry) for entry in entries]
+        there = [stored_acl(entry) for entry in entries]
         try:
             users = (await describe_scram_users(client, node_id)).keys()
         except MirrorError as error:
@@ -101,7 +102,7 @@ async def _look(client: MirrorClient, admin: Admin, plan: RestorePlan, *, acls: 
     limits: list[StateQuota] = []
     if quotas:
         _require("DESCRIBE_CONFIGS", may, alias, "--quotas")
-        limits = [_limits(entry) for entry in await describe_client_quotas(client, node_id)]
+        limits = [stored_quota(entry) for entry in await describe_client_quotas(client, node_id)]
     return TargetState(alias=alias, acls=frozenset(there), quotas=limits, users=users)
 
 
@@ -112,22 +113,6 @@ def _require(operation: str, may: Collection[str], alias: str, option: str) -> N
             f"the right {operation} on the cluster {alias} is missing, {option} needs it",
             hint=f"kafka-acls.sh --add --allow-principal User:... --operation {spelled} --cluster, or leave out {option}",
         )
-
-
-def _stored(entry: AclEntry) -> StateAcl:
-    return StateAcl(
-        resource_type=entry.resource_type,
-        resource_name=entry.resource_name,
-        pattern_type=entry.pattern_type,
-        principal=entry.principal,
-        host=entry.host,
-        operation=entry.operation,
-        permission=entry.permission,
-    )
-
-
-def _limits(entry: QuotaEntry) -> StateQuota:
-    return StateQuota(entity=dict(entry.entity), values=dict(entry.values))
 
 
 async def require_change_rights(admin: Admin, plan: RestorePlan) -> None:
@@ -196,7 +181,7 @@ async def _read_back(client: MirrorClient, node_id: int, plan: StatePlan) -> Non
 async def _missing(client: MirrorClient, node_id: int, plan: StatePlan) -> str:
     acls = quotas = 0
     if plan.acls:
-        there = {_stored(entry) for entry in await describe_acls(client, node_id) or ()}
+        there = {stored_acl(entry) for entry in await describe_acls(client, node_id) or ()}
         acls = sum(planned.acl not in there for planned in plan.acls)
     if plan.quotas:
         limits = {frozenset(one.entity.items()): one.values for one in await describe_client_quotas(client, node_id)}
