@@ -1,4 +1,4 @@
-"""The Faust app of a worker: agents over fetch slices and over the sealed stream, the table, and the order of ending."""
+"""The Faust app of a worker: agents over fetch slices and over the sealed stream, the tables, and the order of ending."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from faust.serializers.codecs import Codec, register
 from mode.supervisors import CrashingSupervisor
 
 from agents.assignor import MirrorAssignor
+from agents.group_table import GroupTableWriter, is_about_groups
 from agents.ledger import decode_sealed, fold_event
 from mirror.config import Config
 from mirror.core.positions import TopicPartition
@@ -49,6 +50,8 @@ class MirrorApp(faust.App):
     source_topic: Any
     sealed_topic: Any
     ledger: Any
+    groups: Any
+    group_writer: GroupTableWriter | None = None
     on_end: Any = None
     crash_reason_seen: BaseException | None = None
     _crashing: Any = None
@@ -79,6 +82,8 @@ class MirrorApp(faust.App):
     def on_rebalance_end(self) -> None:
         """What is delivered from here on arrives."""
         super().on_rebalance_end()
+        if self.group_writer is not None:
+            self.group_writer.forget()
         if self.pipeline is not None:
             self.pipeline.release()
 
@@ -163,7 +168,7 @@ def make_app(
 
 
 def declare(app: MirrorApp, topics: dict[str, str], sources: list[str]) -> None:
-    """Topics, table and agents."""
+    """Topics, tables and agents."""
     app.source_topic = app.topic(
         *(sources or ["mirror-no-topic-yet"]),
         key_serializer="mirror-slice",
@@ -175,6 +180,7 @@ def declare(app: MirrorApp, topics: dict[str, str], sources: list[str]) -> None:
         topics["sealed"], key_serializer="raw", value_serializer="raw", partitions=1, internal=True
     )
     app.ledger = app.GlobalTable("ledger", partitions=1, recovery_buffer_size=1, options=_ROCKSDB)
+    app.groups = app.GlobalTable("groups", partitions=1, recovery_buffer_size=1, options=_ROCKSDB)
 
     @app.agent(app.source_topic, name="back_up", supervisor_strategy=CrashingSupervisor)
     async def back_up(stream: Any) -> None:
@@ -193,3 +199,16 @@ def declare(app: MirrorApp, topics: dict[str, str], sources: list[str]) -> None:
                 fold_event(app.ledger, sealed)
             except Exception as error:  # noqa: BLE001 - a full disk, a broken file: the table is a hint, backup goes on
                 log.error("the table could not be written (backup goes on; `mirror repair table` mends it): %r", error)
+
+    @app.agent(app.sealed_topic, name="keep_groups", supervisor_strategy=CrashingSupervisor)
+    async def keep_groups(stream: Any) -> None:
+        waiting: list[bytes] = []
+        async for value in stream:
+            if is_about_groups(value):
+                waiting.append(value)
+            writer = app.group_writer
+            # All that has come at once. What is taken here and never written, the next turn finds in the repository.
+            if writer is None or not stream.channel.queue.empty() or not (waiting or writer.is_behind):
+                continue
+            taken, waiting = waiting, []
+            await asyncio.sleep(await writer.turn(taken))

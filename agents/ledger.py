@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from mirror.core.events import SealedEvent, SealedRun, decode_event, encode_event
+from mirror.core.polled_groups import is_polled
 from mirror.core.positions import PartitionId
 from mirror.core.safe_positions import SafePosition
 from mirror.errors import MirrorError
@@ -58,7 +59,7 @@ def row_position(row: Any, repository_id: str) -> SafePosition | None:
 
 
 def fold_event(table: Any, event: SealedEvent) -> None:
-    """Fold one event into the table: contiguous ranges only, back only at a fork or by a repair."""
+    """Fold one event into the table: contiguous ranges only, back only at a fork or by a repair; none of polled sessions."""
     for fork in event.forks:  # also of a partition that has no run in this object
         key = ledger_key(PartitionId(fork.topic_id, fork.partition))
         row = table.get(key)
@@ -72,6 +73,8 @@ def fold_event(table: Any, event: SealedEvent) -> None:
                 "sealed_at_ms": event.sealed_at_ms,
             }
     for run in event.runs:
+        if is_polled(run.topic_id):
+            continue  # nobody goes on from there
         key = ledger_key(PartitionId(run.topic_id, run.partition))
         position = row_position(table.get(key), event.repository_id)
         if position is None or event.repair:

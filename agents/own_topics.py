@@ -14,15 +14,17 @@ log = logging.getLogger(__name__)
 
 _LOOKS = 20
 _LOOK_PAUSE_SECONDS = 0.5
+# Small segments are compacted soon: a new worker reads all of a changelog when it starts.
+_CHANGELOG = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(8 << 20),
+    "segment.ms": str(3600 * 1000),
+    "min.cleanable.dirty.ratio": "0.1",
+}
 _CONFIGS: dict[str, dict[str, str]] = {
     "sealed": {"cleanup.policy": "delete", "retention.ms": str(7 * 24 * 3600 * 1000)},
-    # Small segments are compacted soon: a new worker reads all of the changelog when it starts.
-    "ledger": {
-        "cleanup.policy": "compact",
-        "segment.bytes": str(8 << 20),
-        "segment.ms": str(3600 * 1000),
-        "min.cleanable.dirty.ratio": "0.1",
-    },
+    "ledger": _CHANGELOG,
+    "groups": _CHANGELOG,
     "assignor": {},
 }
 
@@ -31,7 +33,7 @@ class OwnTopics:
     """Each of one partition.
 
     Args:
-        names: purpose (``sealed``, ``ledger``, ``assignor``) → topic.
+        names: purpose (``sealed``, ``ledger``, ``groups``, ``assignor``) → topic.
         admin: of the source cluster.
         view: of the same cluster; refreshed where a topic is made.
         replication: their replication factor.

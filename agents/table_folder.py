@@ -1,4 +1,4 @@
-"""Where the table is kept on this machine: a cache of its changelog, which may be lost, stale or unwritable at any time."""
+"""Where the tables are kept on this machine: a cache of their changelogs, which may be lost, stale or unwritable at any time."""
 
 import errno
 import fcntl
@@ -55,15 +55,15 @@ def hold_data_dir(data_dir: Path) -> IO[str] | None:
 
 
 class TableFolder:
-    """One folder for each incarnation of the changelog topic: a copy of a deleted one is never taken for this one.
+    """One folder for each incarnation of the changelog topics: a copy of a deleted one is never taken for this one.
 
     Args:
         data_dir: the worker's.
-        changelog_id: topic id of the changelog.
+        changelog_ids: topic ids of the changelogs.
     """
 
-    def __init__(self, data_dir: Path, changelog_id: str) -> None:
-        self.path = data_dir / "faust" / changelog_id
+    def __init__(self, data_dir: Path, changelog_ids: str) -> None:
+        self.path = data_dir / "faust" / changelog_ids
 
     def open(self) -> str:
         """Make the folder, remove those of earlier incarnations; the URL of the store to use: memory, where the disk cannot be used.

@@ -1,9 +1,10 @@
-"""What a worker answers over HTTP: metrics, health, and the table of last backed-up offsets."""
+"""What a worker answers over HTTP: metrics, health, and the tables of last backed-up offsets and of consumer groups."""
 
 from typing import Any
 
 from agents.app import MirrorApp
 from agents.gauges import Gauges
+from agents.group_table import groups_answer
 from agents.health import Health
 from agents.ledger import ledger_key
 from mirror.core.positions import PartitionId
@@ -14,7 +15,7 @@ __all__ = ["add_pages"]
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def add_pages(app: MirrorApp, metrics: WorkerMetrics, gauges: Gauges, health: Health) -> None:
+def add_pages(app: MirrorApp, metrics: WorkerMetrics, gauges: Gauges, health: Health, repository_id: str) -> None:
     """Register all pages; call it before the app starts."""
 
     @app.page("/metrics")
@@ -44,6 +45,11 @@ def add_pages(app: MirrorApp, metrics: WorkerMetrics, gauges: Gauges, health: He
         if row is None:
             return web.json({"error": f"nothing is known of {topic_id}-{partition}"}, status=404)
         return web.json(dict(row))
+
+    @app.page("/v1/groups")
+    async def groups(web: Any, request: Any) -> Any:
+        """Where consumer groups stand, as far as it is stored."""
+        return web.json(groups_answer(app.groups, repository_id, request.query.get("group")))
 
 
 def _answer(web: Any, problems: list[str]) -> Any:

@@ -19,6 +19,7 @@ from faust.types import TP
 from agents.app import MirrorApp, make_app
 from agents.discovery import Discovery
 from agents.gauges import Gauges
+from agents.group_table import GroupTableWriter
 from agents.health import Health
 from agents.ledger import EventPublisher, ledger_key, row_position
 from agents.own_topics import OwnTopics
@@ -42,6 +43,7 @@ from mirror.service.backup.pipeline import BackupPipeline, PipelineSettings
 from mirror.service.backup.resolver import PositionResolver
 from mirror.service.backup.topic_recorder import TopicRecorder
 from mirror.service.group_capture import GroupCapture
+from mirror.service.group_following import GroupFollower
 from mirror.service.group_poller import GroupPoller
 from mirror.service.housekeeping import Housekeeper
 from mirror.service.state_recorder import StateRecorder
@@ -159,7 +161,8 @@ class WorkerProcess:
         )
         if not selected:
             log.warning("no topic matches the rules yet; new ones are looked for")
-        self.table_folder = TableFolder(config.worker.data_dir, view.topic_id(self._topics["ledger"]) or "unknown")
+        changelogs = [view.topic_id(self._topics[purpose]) or "unknown" for purpose in ("ledger", "groups")]
+        self.table_folder = TableFolder(config.worker.data_dir, ".".join(changelogs))
         self.app = make_app(
             config,
             connection,
@@ -231,8 +234,15 @@ class WorkerProcess:
         )
         self.health = Health(app, self.pipeline, self.discovery, self.publisher)
         self.gauges = Gauges(self.metrics, self.pipeline, self.publisher, self.discovery, self.recorder)
-        add_pages(app, self.metrics, self.gauges, self.health)
+        add_pages(app, self.metrics, self.gauges, self.health, repository.identity.repository_id)
         app.pipeline = self.pipeline
+        follower = GroupFollower(reading)
+        app.group_writer = GroupTableWriter(
+            app.groups,
+            repository.identity.repository_id,
+            lambda events: asyncio.to_thread(follower.follow, events),
+            follower.forget,
+        )
         app.on_end = self._end
         state = StateRecorder(reading, app.connection, admin)
         poller = GroupPoller(app.connection, self.pipeline.flusher.submit, worker.flush_interval_ms / 1000)

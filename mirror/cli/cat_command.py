@@ -133,7 +133,10 @@ def _filter(since: str | None, until: str | None, key: str | None, grep: str | N
         try:
             pattern = re.compile(_bytes(grep))
         except re.error as error:
-            raise UsageError(f"--grep {grep}: not a regular expression: {error}") from None
+            raise UsageError(
+                f"--grep {grep}: not a regular expression: {error}",
+                hint="put a backslash before what is meant as it stands: ( ) [ ] { } . * + ? ^ $ | \\",
+            ) from None
     return RecordFilter(since_ms=since_ms, until_ms=until_ms, key=None if key is None else _bytes(key), pattern=pattern)
 
 

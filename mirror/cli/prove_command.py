@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,11 @@ async def run_proof(
     output: Path | None,
     *,
     restore_id: str = "",
+    later: Sequence[str] = (),
 ) -> int:
     """Compare, print, and keep the report in the record of the restore, where there is one.
 
-    ``restore_id`` is that of another plan of the same restore.
+    ``restore_id`` is that of another plan of the same restore, ``later`` names restores that loaded some of its topics since.
 
     Raises:
         MirrorError: as planning; the repository or the target cannot be read.
@@ -96,6 +97,7 @@ async def run_proof(
     restore_id = restore_id or (planned or freeze(selection, plan, repository_id, as_asked=True)).restore_id
     lacking = [*proof.lacking, *(f"NOT READABLE: {line}" for line in inventory.unreadable)]
     report = proof_report(plan, proof, lacking, repository_id, restore_id, time.monotonic() - began_s)
+    report["later_restores"] = list(later)
     if output is not None:
         _write(output, report)
     is_recorded = restore_id in list_restores(source)
@@ -108,6 +110,12 @@ async def run_proof(
             print_line(f"the report is not kept in the repository: {why_not}", color="yellow")
         elif is_recorded:
             print_line(f"the report is kept in the record of {restore_id}")
+        if later and not report["proved"]:
+            print_line(
+                f"restores that began later loaded some of these topics, so they may differ from this one: {', '.join(later)}; "
+                f"`mirror verify restore {later[-1]}` compares with the last",
+                color="yellow",
+            )
     return 0 if report["proved"] else DIFFERENCE_CODE
 
 

@@ -22,6 +22,8 @@ from mirror.service.restore.undoing import TopicUndo, Undo, plan_undo, undo_topi
 
 __all__ = ["abort_command"]
 
+_LEFT_HINT = "--complete and --foreign delete topics that it made, never others"
+
 
 @click.command(name="abort")
 @click.argument("restore", metavar="ID")
@@ -85,6 +87,10 @@ class _Abort:
                 _print(self._named, target, undos, rollbacks)
             if is_dry:
                 if not self._cli.as_json:
+                    if left := _left(undos):
+                        print_line(
+                            f"what this restore loaded stays in {len(left)} topics; {_LEFT_HINT}", color="yellow"
+                        )
                     print_line("nothing was changed (--dry-run)")
                 self._emit(undos, rollbacks, is_done=False)
                 return 0
@@ -185,12 +191,15 @@ class _Abort:
         )
 
 
+def _left(undos: Sequence[TopicUndo]) -> list[str]:
+    return [f"{one.name} ({one.why})" for one in undos if one.is_left]
+
+
 def _require_nothing_left(undos: Sequence[TopicUndo]) -> None:
-    left = [f"{one.name} ({one.why})" for one in undos if one.is_left]
-    if left:
+    if left := _left(undos):
         raise PartialError(
             f"what this restore loaded is kept in {len(left)} topics: {', '.join(left[:5])}",
-            hint="groups and other topics are as they were; --complete and --foreign delete topics that it made, never others",
+            hint=f"groups and other topics are as they were; {_LEFT_HINT}",
         )
 
 

@@ -10,8 +10,10 @@ from mirror.cli.output import emit_json, print_line
 from mirror.cli.proof_view import print_report
 from mirror.cli.prove_command import DIFFERENCE_CODE, run_proof
 from mirror.cli.restore_command import open_session
-from mirror.cli.restore_named import find_named
-from mirror.errors import NoMatchError
+from mirror.cli.restore_named import NamedRestore, find_named
+from mirror.core.restore_record import RestoreHistory
+from mirror.errors import NoMatchError, RefusedError
+from mirror.service.restore.records import list_restores, read_history
 
 __all__ = ["restore_command"]
 
@@ -34,10 +36,20 @@ def restore_command(cli: CliContext, restore: str, repository: str, kept: bool, 
     """
     named = find_named(cli, repository, restore)
     if not kept:
+        later = _loaded_later(named)
         planned = named.planned.as_found()
         opened = open_session(cli, repository, planned.target)
         return asyncio.run(
-            run_proof(cli, opened, planned.target, planned.selection, planned, output, restore_id=named.restore_id)
+            run_proof(
+                cli,
+                opened,
+                planned.target,
+                planned.selection,
+                planned,
+                output,
+                restore_id=named.restore_id,
+                later=later,
+            )
         )
     if named.history is None or not named.history.proofs:
         raise NoMatchError(
@@ -51,3 +63,34 @@ def restore_command(cli: CliContext, restore: str, repository: str, kept: bool, 
         print_line(f"{named.restore_id}, compared at {report['at']}", bold=True)
         print_report(report)
     return 0 if report["proved"] else DIFFERENCE_CODE
+
+
+def _loaded_later(named: NamedRestore) -> list[str]:
+    """The ids of restores that loaded some of the same topics since this one began.
+
+    Raises:
+        RefusedError: this one was aborted.
+        DamageError, UnreachableError, AccessError, StoreError: the records.
+    """
+    history = named.history
+    if history is None:
+        return []
+    if history.state == "aborted":
+        raise RefusedError(
+            f"restore {history.restore_id} was aborted: nothing of it is left that could be compared",
+            hint=f"`mirror restore status {history.restore_id}` shows what is on the target, --kept an earlier report",
+        )
+    known = list_restores(named.repository)
+    since = known[known.index(history.restore_id) + 1 :]
+    others = (read_history(named.repository, restore_id) for restore_id in since)
+    return [other.restore_id for other in others if _loads_the_same(other, history)]
+
+
+def _loads_the_same(other: RestoreHistory, history: RestoreHistory) -> bool:
+    names = {topic.target_topic for topic in history.planned.topics}
+    return (
+        bool(other.starts)
+        and other.state != "aborted"
+        and other.planned.target_cluster_id == history.planned.target_cluster_id
+        and any(topic.target_topic in names for topic in other.planned.topics)
+    )

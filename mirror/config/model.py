@@ -206,7 +206,10 @@ class Config:
     def cluster(self, alias: str) -> ClusterConfig:
         """The cluster of that alias. Raises ConfigError naming the nearest alias when there is none."""
         if alias not in self.clusters:
-            raise ConfigError(f"no cluster {alias!r} is configured" + did_you_mean(alias, self.clusters))
+            raise ConfigError(
+                f"no cluster {alias!r} is configured" + did_you_mean(alias, self.clusters),
+                hint=f"clusters are sections of the configuration, [clusters.{alias}]; `mirror config show` prints them",
+            )
         return self.clusters[alias]
 
     def repository(self, alias: str | None = None) -> RepositoryConfig:
@@ -215,5 +218,8 @@ class Config:
         if not name:
             raise ConfigError("no repository is chosen", hint="set [worker] repository to an alias of [repositories]")
         if name not in self.repositories:
-            raise ConfigError(f"no repository {name!r} is configured" + did_you_mean(name, self.repositories))
+            raise ConfigError(
+                f"no repository {name!r} is configured" + did_you_mean(name, self.repositories),
+                hint=f"repositories are sections of the configuration, [repositories.{name}]; `mirror config show` prints them",
+            )
         return self.repositories[name]

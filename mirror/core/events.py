@@ -2,7 +2,6 @@
 
 import msgspec
 
-from mirror.core.polled_groups import is_polled
 from mirror.core.segment.index import FORMAT_VERSION, ForkEntry, GapEntry, SegmentIndex, decode_json
 
 __all__ = ["SealedEvent", "SealedRun", "decode_event", "encode_event", "sealed_event"]
@@ -37,7 +36,7 @@ class SealedEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sealed_event(key: str, size_bytes: int, index: SegmentIndex) -> SealedEvent:
-    """The event of a durable object. Gaps count as ranges too: the table advances over them. Nobody goes on from what was polled."""
+    """The event of a durable object. Gaps count as ranges too: the table advances over them."""
     runs = [
         SealedRun(
             topic=run.topic,
@@ -49,7 +48,6 @@ def sealed_event(key: str, size_bytes: int, index: SegmentIndex) -> SealedEvent:
             record_count=run.record_count,
         )
         for run in index.runs
-        if not is_polled(run.topic_id)
     ]
     runs += [
         SealedRun(

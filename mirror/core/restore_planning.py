@@ -72,7 +72,8 @@ def plan_restore(
         )
     if selection.if_not_empty is IfNotEmpty.APPEND and selection.offsets is OffsetMode.EXACT:
         raise UsageError(
-            "--if-not-empty append goes with --offsets translated: behind other records none can get the offset it had"
+            "--if-not-empty append goes with --offsets translated: behind other records none can get the offset it had",
+            hint="add --offsets translated, or restore under another name with the same offsets: --prefix, --rename",
         )
     present = target.topic_names | target.topics.keys()
     names = {name: selection.target_name(name) for name in chosen}

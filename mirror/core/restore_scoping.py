@@ -98,9 +98,17 @@ def _state_for_settings(
             for key in sorted(present.configs.keys() | final.keys())
             if present.configs.get(key) != final.get(key)
         )
+        on_hold = all(
+            key.startswith("retention.") and present.configs.get(key) == "-1"
+            for key in present.configs.keys() | final.keys()
+            if present.configs.get(key) != final.get(key)
+        )
         raise RefusedError(
             f"topic {name} on {alias} holds records, its settings are left alone; they would change: {changes}",
-            hint=f"set them by hand, or leave the topic out: --exclude (its name at the source), or --rename TOPIC={name}-restored",
+            hint=f"a restore left its retention on hold: `mirror holds release --target {alias} --topic ...` puts it back, or leave the "
+            "topic out: --exclude (its name at the source)"
+            if on_hold
+            else f"set them by hand, or leave the topic out: --exclude (its name at the source), or --rename TOPIC={name}-restored",
         )
     return state
 

@@ -76,7 +76,10 @@ class RestoreSelection:
         """
         name = self.renames.get(topic, f"{self.prefix}{topic}")
         if not _NAME.fullmatch(name) or name in (".", "..") or name.startswith("__"):
-            raise UsageError(f"topic {topic} cannot be restored as {name!r}: not a name for a topic of users")
+            raise UsageError(
+                f"topic {topic} cannot be restored as {name!r}: not a name for a topic of users",
+                hint="letters, digits, '.', '_' and '-', at most 249, and not '__' at the beginning; see --prefix and --rename",
+            )
         return name
 
 

@@ -16,8 +16,15 @@ __all__ = ["OWN_TOPIC_SUFFIXES", "Decision", "TopicFilter", "problem_of_glob", "
 _LONGEST_TOPIC = 249  # Kafka's own limit
 _GLOB = re.compile(r"[A-Za-z0-9._\-*?\[\]!]+", re.ASCII)
 
-OWN_TOPIC_SUFFIXES: Final = {"sealed": "-sealed", "ledger": "-ledger-changelog", "assignor": "-__assignor-__leader"}
+OWN_TOPIC_SUFFIXES: Final = {
+    "sealed": "-sealed",
+    "ledger": "-ledger-changelog",
+    "groups": "-groups-changelog",
+    "assignor": "-__assignor-__leader",
+}
 """Purpose of a mirror's own topic → what follows the mirror's id in its name."""
+
+_TELLTALE: Final = ("sealed", "ledger", "assignor")  # those that every version of the mirror has
 
 _Rules = tuple[tuple["re.Pattern[str]", str], ...]
 
@@ -78,16 +85,16 @@ class TopicFilter:
     def among(self, topics: Iterable[str]) -> "TopicFilter":
         """These rules on a cluster that has these topics: the own topics of other mirrors are recognised there.
 
-        A name alone tells nothing (users have topics named ``…-sealed``): it is a mirror's where all three of a mirror's topics exist.
+        A name alone tells nothing (users have topics named ``…-sealed``): it is a mirror's where the topics exist that every mirror has.
         """
         names = frozenset(topics)
-        leader, suffixes = OWN_TOPIC_SUFFIXES["assignor"], OWN_TOPIC_SUFFIXES.values()
+        leader, telltale = OWN_TOPIC_SUFFIXES["assignor"], [OWN_TOPIC_SUFFIXES[purpose] for purpose in _TELLTALE]
         ids = (name.removesuffix(leader) for name in names - self.own_topics if name.endswith(leader))
         others = {
             f"{mirror_id}{suffix}": mirror_id
             for mirror_id in ids
-            if mirror_id and all(f"{mirror_id}{suffix}" in names for suffix in suffixes)
-            for suffix in suffixes
+            if mirror_id and all(f"{mirror_id}{suffix}" in names for suffix in telltale)
+            for suffix in OWN_TOPIC_SUFFIXES.values()
         }
         return replace(self, others_topics=others)
 

@@ -19,7 +19,7 @@ from mirror.service.group_checkpoints import find_checkpoints
 from mirror.service.reading import ClippedBatch, iterate_runs
 from mirror.storage.repository import Repository
 
-__all__ = ["FoldedGroupLog", "fold_group_log"]
+__all__ = ["FoldedGroupLog", "fold_batch", "fold_group_log"]
 
 _THREADS = 8  # many small runs: the store's answers are waited for, not the processor
 _CLOCK_SLACK_MS = 10 * 60 * 1000
@@ -91,7 +91,7 @@ def fold_group_log(
     for loaded in iterate_runs(repository, list(wanted.values()), threads=_THREADS):
         pid = loaded.partition_id
         for clipped in loaded.batches():
-            problems[pid] += _fold_batch(folds[pid], clipped, pid.partition)
+            problems[pid] += fold_batch(folds[pid], clipped, pid.partition)
         done_bytes += loaded.run.stored_bytes
         if on_run:
             on_run(done_bytes, total_bytes)
@@ -137,7 +137,12 @@ def _lost(entry: PartitionCoverage) -> list[str]:
     ]
 
 
-def _fold_batch(fold: GroupLogFold, clipped: ClippedBatch, partition: int) -> list[str]:
+def fold_batch(fold: GroupLogFold, clipped: ClippedBatch, partition: int) -> list[str]:
+    """Fold the records that are meant of a batch of ``partition``; what cannot be understood, in words.
+
+    Raises:
+        BatchDamageError: the body is not what its header says.
+    """
     batch = clipped.batch
     header = batch.header
     producer_id = header.producer_id if header.attributes & TRANSACTIONAL_BIT else None

@@ -126,6 +126,16 @@ def as_offsets(view: GroupView) -> Offsets:
     }
 
 
+def in_table(worker: WorkerProcess) -> Offsets:
+    """What a worker answers from its table."""
+    return {
+        one["group"]: {
+            (p["topic"], p["partition"]): (p["offset"], p["metadata"].removesuffix("\0")) for p in one["positions"]
+        }
+        for one in worker.get("/v1/groups")[1]["groups"]
+    }
+
+
 def wait_captured(lab: WorkerLab, worker: WorkerProcess) -> None:
     """Until the repository says what the brokers do."""
     expected = at_brokers(lab)
@@ -179,6 +189,9 @@ def test_groups_are_as_the_brokers_say_now_and_then(lab: WorkerLab) -> None:
     wait_captured(lab, worker)
     for at_ms, expected in moments:
         assert stored(lab, at_ms) == expected
+    wait_until(lambda: in_table(worker) == expected, lambda: f"{in_table(worker)}\n{worker.log_tail()}", 20)
+    (one,) = worker.get("/v1/groups?group=late")[1]["groups"]
+    assert [(p["topic"], p["partition"], p["offset"]) for p in one["positions"]] == [("orders", 0, 1)]
     assert len({json.dumps(list(expected)) for _, expected in moments}) == 3
 
     log = choose_group_log(lab.coverage())
@@ -224,6 +237,7 @@ def test_random_histories_are_known_at_every_moment(lab: WorkerLab, seed: int) -
     coverages = lab.coverage()
     for at_ms, expected in moments:
         assert as_offsets(read_groups(lab.repository, coverages, at_ms=at_ms)) == expected
+    wait_until(lambda: in_table(worker) == expected, lambda: f"{in_table(worker)}\n{worker.log_tail()}", 20)
 
 
 def test_an_idle_cluster_writes_nothing_and_is_safe(lab: WorkerLab, capsys: pytest.CaptureFixture[str]) -> None:

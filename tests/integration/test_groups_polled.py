@@ -14,7 +14,7 @@ from mirror.core.group_plan import GroupChoice
 from mirror.core.positions import TopicPartition as Partition
 from mirror.core.recovery_point import PointKind, RecoveryPoint
 from mirror.service.groups import choose_group_log, read_groups
-from tests.fault.worker_lab import WorkerLab, wait_until
+from tests.fault.worker_lab import WorkerLab, WorkerProcess, wait_until
 from tests.restoring import restore, selection_of
 from tests.servers.kafka import KafkaCluster
 from tests.servers.minio import MinioServer
@@ -47,6 +47,12 @@ def stored(lab: WorkerLab, topic: str, at_ms: int | None = None) -> dict[str, in
     return {group: found[where].offset for group, found in groups.items() if where in found}
 
 
+def in_table(worker: WorkerProcess, topic: str) -> dict[str, int]:
+    """The same, by the worker's table."""
+    groups = worker.get("/v1/groups")[1]["groups"]
+    return {one["group"]: p["offset"] for one in groups for p in one["positions"] if p["topic"] == topic}
+
+
 def test_polling_goes_on_with_another_worker(lab: WorkerLab, capsys: pytest.CaptureFixture[str]) -> None:
     """Killed, and taken over: no group is lost, none that was deleted comes back, and mirrors' own are not there; a plan has them."""
     topic, name = f"polled-{lab.id}", f"reader-{lab.id}"
@@ -75,6 +81,8 @@ def test_polling_goes_on_with_another_worker(lab: WorkerLab, capsys: pytest.Capt
     report = json.loads(capsys.readouterr().out)
     assert (report["is_polled"], report["groups"][0]["positions"][0]["offset"]) == (True, 8)
     assert stored(lab, topic, before_ms) == {name: 3, other: 5}
+    wait_until(lambda: in_table(second, topic) == {name: 8}, second.log_tail, 30, 0.5)
+    assert second.get("/v1/groups")[1]["is_polled"] is True
 
     choice = GroupChoice(globs=(name,), renames={name: f"{name}-at"})
     at = RecoveryPoint(kind=PointKind.AT, time_ms=before_ms)

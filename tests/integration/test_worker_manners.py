@@ -257,7 +257,7 @@ def test_the_table_says_what_the_repository_says_and_losing_it_loses_nothing(lab
     assert worker.get(f"/v1/positions/{topic_id}/99")[0] == 404
     worker.terminate()
     assert worker.wait_exit(20) == 0
-    for purpose in ("sealed", "ledger"):
+    for purpose in ("sealed", "ledger", "groups"):
         lab.delete_topic(lab.own_topics[purpose])
     import shutil
 
@@ -276,13 +276,13 @@ def test_backup_goes_on_while_the_mirrors_own_topics_refuse_writes(lab: WorkerLa
     lab.make_topic("going", 2)
     worker = lab.worker()
     load = lab.load({"going": 2}, records_per_second=500)
-    for purpose in ("sealed", "ledger"):
+    for purpose in ("sealed", "ledger", "groups"):
         lab.set_config(lab.own_topics[purpose], "max.message.bytes", "1")
     said = wait_until(lambda: (found := worker.get("/readyz"))[0] == 503 and found, "it says so", 15)
     assert "events" in str(said[1])
     reached = lab.coverage_of("going")[0].position
     wait_until(lambda: lab.coverage_of("going")[0].position > reached + 500, "backup goes on", 15)
-    for purpose in ("sealed", "ledger"):
+    for purpose in ("sealed", "ledger", "groups"):
         lab.set_config(lab.own_topics[purpose], "max.message.bytes", "1048588")
     load.stop()
     wait_until(lambda: worker.get("/readyz")[0] == 200, lambda: str(worker.get("/readyz")), 20)

@@ -65,17 +65,17 @@ class History:
         self._batches[partition].append(batch)
         self.offsets[partition] += 1
 
-    def put(self) -> None:
-        """What was written since the last time, as one object."""
+    def put(self) -> str:
+        """What was written since the last time, as one object; its key, or an empty text."""
         slices = [
             a_slice(GROUP_LOG_TOPIC, number, self._begun[number], b"".join(batches))
             for number, batches in enumerate(self._batches)
             if batches
         ]
-        if slices:
-            self.builder.put(slices)
+        key = self.builder.put(slices) if slices else ""
         self._batches = [[], []]
         self._begun = list(self.offsets)
+        return key
 
     def checkpoint(self, writer: str) -> None:
         """Of what is stored."""

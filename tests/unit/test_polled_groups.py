@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agents.ledger import fold_event
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.events import sealed_event
 from mirror.core.group_log import (
@@ -219,8 +220,8 @@ def test_with_both_kinds_each_answers_for_its_time() -> None:
     assert groups_at(builder, 80) == ({"bill": 1}, True)
 
 
-def test_events_do_not_tell_of_polls() -> None:
-    """Nobody goes on from there: the table would only grow."""
+def test_the_ledger_does_not_keep_polls() -> None:
+    """Nobody goes on from there: the table would only grow. The table of groups needs to hear of them."""
     builder = RepositoryBuilder()
     seen: list[SegmentIndex] = []
 
@@ -229,7 +230,11 @@ def test_events_do_not_tell_of_polls() -> None:
 
     tell(PollSession(submit), 10, bill=1)
     assert [run.record_count for run in seen[0].runs] == [1]
-    assert sealed_event("key", 1, seen[0]).runs == []
+    event = sealed_event("key", 1, seen[0])
+    assert [run.topic for run in event.runs] == [GROUP_LOG_TOPIC]
+    ledger: dict[str, object] = {}
+    fold_event(ledger, event)
+    assert ledger == {}
 
 
 class Answers:

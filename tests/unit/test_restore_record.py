@@ -175,16 +175,18 @@ def test_a_swapped_object_is_damage() -> None:
 
 
 def test_a_restore_is_found_by_the_beginning_of_its_id() -> None:
-    """As long as it is the only one; an unknown one is named with those that are there."""
+    """As long as it is the only one; an unknown one is named with the newest that is there."""
     repository = a_repository()
     put_record(repository, planned())
     put_record(repository, planned(T0_MS + 5, "r-k3aaaaaaaa"))
     assert list_restores(repository) == [ID, "r-k3aaaaaaaa"]
     assert find_restore(repository, "r-k3x") == ID
-    with pytest.raises(RefusedError, match="2 restores"):
-        find_restore(repository, "r-k3")
-    for name in ("r-", "r-zzz", ""):
-        with pytest.raises(NoMatchError):
+    for name in ("r-k3", "r-"):
+        with pytest.raises(RefusedError, match=f"2 restores begin with {name}") as several:
+            find_restore(repository, name)
+        assert "r-k3aaaaaaaa" in (several.value.hint or "")
+    for name in ("r-zzz", ""):
+        with pytest.raises(NoMatchError, match="the newest is r-k3aaaaaaaa"):
             find_restore(repository, name)
 
 

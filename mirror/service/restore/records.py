@@ -5,7 +5,6 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from mirror.config.nearest import did_you_mean
 from mirror.core.keys import RESTORES_PREFIX, RestoreKey, format_restore_key, parse_restore_key
 from mirror.core.restore_record import (
     MappedPartition,
@@ -26,6 +25,7 @@ __all__ = ["find_restore", "list_restores", "put_record", "read_history", "read_
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 _TRIES: Final = 100
+_NAMED: Final = 5
 _KINDS: Final[Mapping[str, type[RestoreObject]]] = {
     "plan": RestorePlanned,
     "start": RestoreStart,
@@ -96,14 +96,21 @@ def find_restore(repository: Repository, name: str) -> str:
         AccessError, UnreachableError, StoreError: the store.
     """
     known = list_restores(repository)
-    matching = [one for one in known if one.startswith(name)] if len(name) > 2 else []
+    matching = [one for one in known if one.startswith(name)] if name else []
+    if name in matching:
+        return name
     if not matching:
+        newest = f"; the newest is {known[-1]}" if known else "; there is none"
         raise NoMatchError(
-            f"there is no record of a restore {name}{did_you_mean(name, known[-20:])}",
+            f"there is no record of a restore {name}{newest}",
             hint="`mirror restore list` lists them; where the store's key may only read, none is kept: give the plan's file instead",
         )
     if len(matching) > 1:
-        raise RefusedError(f"{len(matching)} restores begin with {name}", hint=f"copy one: {', '.join(matching)}")
+        some = ", ".join(matching[: -_NAMED - 1 : -1])
+        raise RefusedError(
+            f"the ids of {len(matching)} restores begin with {name}",
+            hint=f"say more of it; the newest: {some} (`mirror restore list` shows all)",
+        )
     return matching[0]
 
 

@@ -5,9 +5,11 @@ Producers without an id (neither idempotent nor transactional) leave no trace at
 
 from mirror.core.positions import TopicPartition
 from mirror.core.restore_plan import RestorePlan, TopicState
+from mirror.core.topic_filter import TopicFilter
 from mirror.errors import MirrorError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient
+from mirror.kafka.cluster import describe_cluster
 from mirror.kafka.group_readers import groups_reading
 from mirror.kafka.producers import active_producers
 from mirror.kafka.wire.init_producer_id import ProducerIdentity
@@ -69,11 +71,13 @@ async def _producers(client: MirrorClient, names: list[TopicPartition], now_ms: 
 async def _consumers(client: MirrorClient, admin: Admin, plan: RestorePlan, topics: set[str]) -> list[str]:
     readers, others = await groups_reading(client, admin, topics, most=_MOST_GROUPS)
     planned = {group.target_group for group in plan.groups}  # active ones of these are refused
+    # Workers that back up this cluster are to see the records: they are stored anew.
+    mirrors = set(TopicFilter().among((await describe_cluster(client)).topics).others_topics.values())
     said = [
         f"live consumers: group {one.group} ({one.members} member{'s' if one.members != 1 else ''}) reads "
         f"{', '.join(one.topics[:_NAMED])}{' …' if len(one.topics) > _NAMED else ''} and will see records as they arrive: stop it first"
         for one in readers
-        if one.group not in planned
+        if one.group not in planned | mirrors
     ]
     if others:
         said.append(f"live consumers: {others} more active groups were not looked at")
