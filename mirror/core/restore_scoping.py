@@ -105,8 +105,8 @@ def _state_for_settings(
         )
         raise RefusedError(
             f"topic {name} on {alias} holds records, its settings are left alone; they would change: {changes}",
-            hint=f"a restore left its retention on hold: `mirror holds release --target {alias} --topic ...` puts it back, or leave the "
-            "topic out: --exclude (its name at the source)"
+            hint=f"a restore left its retention on hold: `mirror holds list --target {alias}` shows it, `mirror holds release` puts it "
+            "back; or leave the topic out: --exclude (its name at the source)"
             if on_hold
             else f"set them by hand, or leave the topic out: --exclude (its name at the source), or --rename TOPIC={name}-restored",
         )

@@ -84,7 +84,7 @@ def _reading(bootstrap: str, topic: str, group: str) -> Iterator[None]:
 def test_a_group_that_reads_a_topic_is_told(
     kafka: Any, topic: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A group that reads a topic of the plan."""
+    """A group that reads a topic of the plan; a worker that backs the topic up is to see what is restored."""
     name = topic(1)
     _produce(kafka.bootstrap, name, 20)
     _stored(kafka.bootstrap, [name], tmp_path)
@@ -92,7 +92,10 @@ def test_a_group_that_reads_a_topic_is_told(
     args = ["--config", str(config), "plan", "--target", "dst", "--latest", "--topic", name, "--json"]
     group = f"reader-{name}"
     twin = topic(1, name=f"twin-{name}")
-    with _reading(kafka.bootstrap, twin, group):
+    worker = f"w-{name}"
+    for suffix in ("-sealed", "-ledger-changelog", "-__assignor-__leader"):
+        topic(1, name=f"{worker}{suffix}")
+    with _reading(kafka.bootstrap, twin, group), _reading(kafka.bootstrap, twin, worker):
         assert main([*args, "--rename", f"{name}={twin}"]) == 0
     (said,) = json.loads(capsys.readouterr().out)["plan"]["in_use"]
     assert said.startswith(f"live consumers: group {group} (1 member) reads {twin}")

@@ -54,6 +54,7 @@ def test_abort_of_a_killed_restore_leaves_nothing(cli: RestoreCli) -> None:
     (listed,) = cli.json("restore", "list")["restores"]
     assert (listed["state"], listed["reason"]) == ("aborted", "wrong moment")
     assert cli.run("restore", "status", name) == 0
+    assert "was aborted" in cli.says("verify", "restore", name, code=4)
     assert cli.restore("a-") == name
     assert watermarks(cli.bootstrap, copy, 2) == [(0, 300), (0, 300)]
     assert cli.json("restore", "list")["restores"][0]["state"] == "done"

@@ -63,6 +63,9 @@ async def test_a_hold_is_listed_and_released(
         6,
         10,
     )
+    only_state = ["restore", "--target", "dst", "--latest", "--topic", name, "--prefix", "h-", "--only-state"]
+    assert await asyncio.to_thread(main, ["--config", str(config), *only_state, "--dry-run"]) == 4
+    assert "`mirror holds list --target dst` shows it" in capsys.readouterr().err
     assert await asyncio.to_thread(run, "release") == 4
     assert _configs(kafka.bootstrap, f"h-{name}")["retention.ms"] == "-1"
     assert await asyncio.to_thread(run, "release", "--yes") == 0

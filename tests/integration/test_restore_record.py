@@ -87,6 +87,19 @@ def test_an_interrupted_restore_names_the_command_that_goes_on(cli: RestoreCli) 
     assert cli.json("restore", "list")["restores"][0]["state"] == "done"
 
 
+def test_a_restore_that_a_later_one_went_on_from_names_it(cli: RestoreCli) -> None:
+    """It differs by what the later one loaded; that one is proved."""
+    offsets = cli.folder / "offsets.json"
+    offsets.write_text(json.dumps({cli.topic: {"0": 100, "1": 50}}))
+    words = ["--target", "dst", "--topic", cli.topic, "--prefix", "g-", "--no-groups", *cli.consent]
+    first = cli.json("restore", "--to-offsets", str(offsets), *words)["restore_id"]
+    assert cli.json("verify", "restore", first)["later_restores"] == []
+    later = cli.json("restore", "--latest", *words)["restore_id"]
+    assert f"`mirror verify restore {later}`" in cli.says("verify", "restore", first, code=5)
+    assert cli.json("verify", "restore", first, code=5)["later_restores"] == [later]
+    assert cli.json("verify", "restore", later)["proved"]
+
+
 def test_what_is_stored_later_is_no_difference(cli: RestoreCli) -> None:
     """A restore of all that was stored is proved by what it found, also when the repository has gone on; resumed, it goes on too."""
     name = cli.restore("l-")
