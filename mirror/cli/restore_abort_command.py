@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import click
 
@@ -12,12 +13,15 @@ from mirror.cli.output import emit_json, human_count, print_line, print_table
 from mirror.cli.restore_again import tell_record
 from mirror.cli.restore_command import require_consentable
 from mirror.cli.restore_named import NamedRestore, NamedTarget, find_named, on_target
+from mirror.cli.state_undo_view import print_state_undo, state_undo_json
+from mirror.core.state_undo import StateUndo
 from mirror.errors import PartialError, RefusedError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient
 from mirror.service.restore.journal import RestoreJournal
 from mirror.service.restore.rollback import GroupRollback, find_rollbacks, refuse_moved, roll_back
 from mirror.service.restore.standing import Standing, stand_of
+from mirror.service.restore.state_undoing import find_state_undo, undo_state
 from mirror.service.restore.undoing import TopicUndo, Undo, plan_undo, undo_topics
 
 __all__ = ["abort_command"]
@@ -31,6 +35,7 @@ _LEFT_HINT = "--complete and --foreign delete topics that it made, never others"
 @click.option("--complete", is_flag=True, help="Also delete topics that are complete, or of which no record is kept.")
 @click.option("--foreign", is_flag=True, help="Also delete topics that got records of others since.")
 @click.option("--no-groups", is_flag=True, help="Leave consumer groups where they are.")
+@click.option("--no-state", is_flag=True, help="Leave ACLs and client quotas as they are.")
 @consent_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done and stop.")
 @json_option
@@ -42,23 +47,45 @@ def abort_command(
     complete: bool,
     foreign: bool,
     no_groups: bool,
+    no_state: bool,
     yes: bool,
     target_cluster_id: str | None,
     reason: str,
     dry_run: bool,
 ) -> int:
     """Put everything back as it was before a restore: topics that it made are deleted, those that were there and empty are made
-    empty again with the settings they had, consumer groups go where they stood.
+    empty again with the settings they had, consumer groups go where they stood, ACLs that it added go, client quotas are as before.
 
-    A topic that held records before is never touched; ACLs and quotas stay. A topic that is complete, or got records of others since,
-    is kept unless you say --complete or --foreign. ID is as `mirror restore list` shows it, its first letters, or the file of its
-    plan. Exits 3 where something of the restore is kept.
+    A topic that held records before is never touched, nor a quota that somebody changed since. A topic that is complete, or got records
+    of others since, is kept unless you say --complete or --foreign; ACLs and quotas stay as long as it does. ID is as `mirror restore
+    list` shows it, its first letters, or the file of its plan. Exits 3 where something of the restore is kept.
     """
     named = find_named(cli, repository, restore)
     consent = Consent(yes=yes, cluster_id=target_cluster_id)
     require_consentable(cli, named.planned.target, consent, is_dry=dry_run)
-    abort = _Abort(cli, named, consent, with_complete=complete, with_foreign=foreign, with_groups=not no_groups)
+    abort = _Abort(
+        cli,
+        named,
+        consent,
+        with_complete=complete,
+        with_foreign=foreign,
+        with_groups=not no_groups,
+        with_state=not no_state,
+    )
     return asyncio.run(abort.run(reason, is_dry=dry_run))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What goes back; ``state`` is None where it is left, or not known."""
+
+    topics: Sequence[TopicUndo]
+    groups: Sequence[GroupRollback]
+    state: StateUndo | None
+
+    @property
+    def has_state_changes(self) -> bool:
+        return self.state is not None and self.state.has_changes
 
 
 class _Abort:
@@ -71,6 +98,7 @@ class _Abort:
         with_complete: bool,
         with_foreign: bool,
         with_groups: bool,
+        with_state: bool,
     ) -> None:
         self._cli = cli
         self._named = named
@@ -78,27 +106,36 @@ class _Abort:
         self._with_complete = with_complete
         self._with_foreign = with_foreign
         self._with_groups = with_groups
+        self._with_state = with_state
 
     async def run(self, reason: str, *, is_dry: bool) -> int:
         async with on_target(self._cli, self._named) as (client, admin, target):
-            undos = await self._undos(client, admin)
-            rollbacks = await self._rollbacks(client, admin, undos)
+            found = await self._find(client, admin)
             if not self._cli.as_json:
-                _print(self._named, target, undos, rollbacks)
+                _print(self._named, target, found)
+                self._print_state(found.state)
             if is_dry:
                 if not self._cli.as_json:
-                    if left := _left(undos):
+                    if left := _left(found.topics):
                         print_line(
                             f"what this restore loaded stays in {len(left)} topics; {_LEFT_HINT}", color="yellow"
                         )
                     print_line("nothing was changed (--dry-run)")
-                self._emit(undos, rollbacks, is_done=False)
+                self._emit(found, is_done=False)
                 return 0
-            refuse_moved(rollbacks, target.target_alias)
-            self._consent_to(target, undos, rollbacks)
-            await self._do(client, admin, undos, rollbacks, reason)
-        self._emit(undos, rollbacks, is_done=True)
+            refuse_moved(found.groups, target.target_alias)
+            self._consent_to(target, found)
+            found = await self._do(client, admin, found, reason)
+        self._emit(found, is_done=True)
         return 0
+
+    async def _find(self, client: MirrorClient, admin: Admin) -> _Found:
+        topics = await self._undos(client, admin)
+        return _Found(
+            topics=topics,
+            groups=await self._rollbacks(client, admin, topics),
+            state=await self._state(client, admin, topics),
+        )
 
     async def _undos(self, client: MirrorClient, admin: Admin) -> list[TopicUndo]:
         history = self._named.history
@@ -119,25 +156,45 @@ class _Abort:
         undone = {one.name for one in undos if one.undo is not Undo.KEEP}
         return await find_rollbacks(client, admin, self._named.history, topics=undone)
 
-    def _consent_to(self, target: NamedTarget, undos: Sequence[TopicUndo], rollbacks: Sequence[GroupRollback]) -> None:
+    async def _state(self, client: MirrorClient, admin: Admin, undos: Sequence[TopicUndo]) -> StateUndo | None:
+        if self._named.history is None or not self._with_state:
+            return None
+        waits_for = [one.name for one in undos if one.waits_for_word]
+        alias = self._named.planned.target
+        return await find_state_undo(client, admin, self._named.history, alias, waits_for=waits_for)
+
+    def _print_state(self, state: StateUndo | None) -> None:
+        if state is not None:
+            print_state_undo(state)
+            return
+        if self._with_state and self._wanted_state:
+            print_line("without a record nobody knows which ACLs and quotas it put: they stay", color="yellow")
+
+    def _but(self, state: StateUndo | None) -> str:
+        if state is None:
+            return ", but ACLs and quotas" if self._wanted_state else ""
+        return f", but {len(state.kept_quotas)} quotas that were changed since" if state.kept_quotas else ""
+
+    @property
+    def _wanted_state(self) -> bool:
+        return self._named.planned.acls is not None or self._named.planned.quotas is not None
+
+    def _consent_to(self, target: NamedTarget, found: _Found) -> None:
         confirm(target, self._consent, is_source=target.is_source, what="to undo a restore in it")
-        count = sum(one.deletes for one in undos)
-        if self._consent.yes or not (count or rollbacks):
+        count = sum(one.deletes for one in found.topics)
+        if self._consent.yes or not (count or found.groups or found.has_state_changes):
             return
         if not sys.stdin.isatty():
-            raise RefusedError("this deletes topics or moves groups: nothing was changed", hint="if it is meant: --yes")
+            raise RefusedError(
+                "this deletes topics, moves groups or takes ACLs and quotas back: nothing was changed",
+                hint="if it is meant: --yes",
+            )
         typed = click.prompt(f"Type the number of topics that go, {count}", default="", err=True)
         if typed != str(count):
             raise RefusedError("the number was not typed: nothing was changed")
 
-    async def _do(
-        self,
-        client: MirrorClient,
-        admin: Admin,
-        undos: Sequence[TopicUndo],
-        rollbacks: Sequence[GroupRollback],
-        reason: str,
-    ) -> None:
+    async def _do(self, client: MirrorClient, admin: Admin, found: _Found, reason: str) -> _Found:
+        """State last: an ACL that goes may be the one by which the rest is undone. What is done is as it was found."""
         journal = RestoreJournal(
             self._named.repository,
             self._named.planned,
@@ -148,19 +205,25 @@ class _Abort:
         await journal.begin()
         tell_record(journal, quiet=self._cli.as_json)
         try:
-            await roll_back(client, rollbacks)
-            await undo_topics(client, admin, undos)
-            _require_nothing_left(undos)
+            await roll_back(client, found.groups)
+            await undo_topics(client, admin, found.topics)
+            if found.state is not None:
+                found = replace(found, state=await undo_state(client, found.state))
+            _require_nothing_left(found)
         except BaseException as error:
             await journal.end(error)
             raise
         await journal.end()
+        return found
 
-    def _emit(self, undos: Sequence[TopicUndo], rollbacks: Sequence[GroupRollback], *, is_done: bool) -> None:
+    def _emit(self, found: _Found, *, is_done: bool) -> None:
         if not self._cli.as_json:
             if is_done:
+                but = self._but(found.state)
                 print_line(
-                    f"{self._named.restore_id} is aborted: everything is as it was before", bold=True, color="green"
+                    f"{self._named.restore_id} is aborted: everything is as it was before{but}",
+                    bold=True,
+                    color="green",
                 )
             return
         emit_json(
@@ -175,7 +238,7 @@ class _Abort:
                         "why": one.why,
                         "offsets": one.standing.there_offsets + one.standing.later_offsets,
                     }
-                    for one in undos
+                    for one in found.topics
                 ],
                 "groups": [
                     {
@@ -185,8 +248,9 @@ class _Abort:
                         "moved": list(one.moved),
                         "members": one.members,
                     }
-                    for one in rollbacks
+                    for one in found.groups
                 ],
+                "state": state_undo_json(found.state),
             }
         )
 
@@ -195,17 +259,16 @@ def _left(undos: Sequence[TopicUndo]) -> list[str]:
     return [f"{one.name} ({one.why})" for one in undos if one.is_left]
 
 
-def _require_nothing_left(undos: Sequence[TopicUndo]) -> None:
-    if left := _left(undos):
+def _require_nothing_left(found: _Found) -> None:
+    if left := _left(found.topics):
+        too = ", ACLs, quotas" if found.state is not None and not found.state.waits_for else ""
         raise PartialError(
             f"what this restore loaded is kept in {len(left)} topics: {', '.join(left[:5])}",
-            hint=f"groups and other topics are as they were; {_LEFT_HINT}",
+            hint=f"groups{too} and other topics are as they were; {_LEFT_HINT}",
         )
 
 
-def _print(
-    named: NamedRestore, target: NamedTarget, undos: Sequence[TopicUndo], rollbacks: Sequence[GroupRollback]
-) -> None:
+def _print(named: NamedRestore, target: NamedTarget, found: _Found) -> None:
     print_line(
         f"undo {named.restore_id} on {target.target_alias}: cluster {target.target_cluster_id} at {target.target_bootstrap}",
         bold=True,
@@ -217,8 +280,6 @@ def _print(
             "no record of it is kept: only topics that bear its mark are touched, with --complete, and no groups",
             color="yellow",
         )
-    if named.planned.acls is not None or named.planned.quotas is not None:
-        print_line("ACLs and quotas that it may have added stay", color="yellow")
     if named.history is not None and named.history.state == "no end":
         print_line("its last run has no end: it was killed, or is still at work; then stop it first", color="yellow")
     print_table(
@@ -233,10 +294,10 @@ def _print(
                 one.undo.value,
                 one.why,
             )
-            for one in undos
+            for one in found.topics
         ],
         right=("offsets",),
         below=("why",),
     )
-    for one in rollbacks:
+    for one in found.groups:
         print_line(f"group {one.group}: {len(one.put_back)} positions back, {len(one.forget)} forgotten")

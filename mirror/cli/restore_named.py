@@ -10,6 +10,7 @@ from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import utc
 from mirror.cli.progress import waiting
 from mirror.core.restore_record import RecordedTopic, RestoreHistory
+from mirror.core.state_undo import put_by
 from mirror.errors import DamageError, RefusedError, UsageError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
@@ -113,6 +114,7 @@ def when_ran(history: RestoreHistory) -> str:
 def history_json(history: RestoreHistory) -> dict[str, Any]:
     """The record, without the plan."""
     ends = {end.started_at_ms: end for end in history.ends}
+    put = put_by(history)
     point = decode_plan(history.planned.plan, history.restore_id).selection.point
     return {
         "restore_id": history.restore_id,
@@ -141,5 +143,7 @@ def history_json(history: RestoreHistory) -> dict[str, Any]:
             }
             for start in history.starts
         ],
+        "put_acls": len(put.acls),
+        "put_quotas": len(put.quotas),
         "proofs": [{"at": utc(one.written_at_ms, with_ms=True), "proved": one.proved} for one in history.proofs],
     }

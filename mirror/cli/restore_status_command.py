@@ -10,6 +10,7 @@ from mirror.cli.output import emit_json, human_bytes, human_count, print_line, p
 from mirror.cli.restore_again import record_command
 from mirror.cli.restore_named import NamedRestore, find_named, history_json, on_target
 from mirror.core.restore_record import RestoreHistory
+from mirror.core.state_undo import put_by
 from mirror.service.restore.standing import Standing, TopicStanding, stand_of
 
 __all__ = ["print_standings", "status_command"]
@@ -121,6 +122,11 @@ def _print_record(named: NamedRestore) -> None:
     failed = [end.error for end in history.ends if end.error]
     if failed and history.state not in ("done", "aborted"):
         print_line(f"last error: {failed[-1]}", color="red")
+    put = put_by(history)
+    if put.acls or put.quotas:
+        print_line(
+            f"it added {len(put.acls):,} ACLs and set {len(put.quotas):,} client quotas: an abort takes them back"
+        )
     for proof in history.proofs[-1:]:
         print_line(
             f"compared at {utc(proof.written_at_ms)}: {'PROVED' if proof.proved else 'DIFFERENT'}",

@@ -1,4 +1,5 @@
-"""What a repository keeps of a restore: its plan, each run's start and end, groups as they stood before, offsets, proofs.
+"""What a repository keeps of a restore: its plan, each run's start and end, groups as they stood before, ACLs and quotas that it put,
+offsets, proofs.
 
 Every object is put once and never replaced. `RestoreHistory` is all that there is of one restore, oldest first.
 """
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from mirror.core.cluster_state import StateAcl
 from mirror.core.positions import TopicPartition
 from mirror.core.segment.index import Count, Offset, Timestamp
 
@@ -16,6 +18,7 @@ __all__ = [
     "OffsetMapping",
     "RecordedGroup",
     "RecordedPosition",
+    "RecordedQuota",
     "RecordedTopic",
     "RestoreEnd",
     "RestoreGroups",
@@ -24,6 +27,7 @@ __all__ = [
     "RestorePlanned",
     "RestoreProved",
     "RestoreStart",
+    "RestoreState",
 ]
 
 Verb = Literal["restore", "abort", "rollback"]
@@ -127,6 +131,26 @@ class RestoreGroups(_Stored, frozen=True):
     required_features: list[str] = []
 
 
+class RecordedQuota(_Stored, frozen=True):
+    """A limit of one entity that is set, and the one that was there; null where there was none."""
+
+    entity: dict[str, str | None]
+    name: str
+    value: float
+    before: float | None = None
+
+
+class RestoreState(_Stored, frozen=True):
+    """Written before ACLs and client quotas are put: those ACLs that are added, those quotas that are set."""
+
+    format_version: Count
+    restore_id: str
+    written_at_ms: Timestamp
+    acls: list[StateAcl] = []
+    quotas: list[RecordedQuota] = []
+    required_features: list[str] = []
+
+
 class MappedPartition(_Stored, frozen=True):
     """Offsets of one partition: each range is ``[source offset, records]``; target offsets count on from a base through all of them."""
 
@@ -167,7 +191,9 @@ class RestoreProved(_Stored, frozen=True):
     required_features: list[str] = []
 
 
-RestoreObject = RestorePlanned | RestoreStart | RestoreEnd | RestoreGroups | OffsetMapping | RestoreProved
+RestoreObject = (
+    RestorePlanned | RestoreStart | RestoreEnd | RestoreGroups | RestoreState | OffsetMapping | RestoreProved
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +205,7 @@ class RestoreHistory:
     starts: tuple[RestoreStart, ...]
     ends: tuple[RestoreEnd, ...]
     groups: tuple[RestoreGroups, ...]
+    states: tuple[RestoreState, ...]
     proofs: tuple[RestoreProved, ...]
     mapping_keys: tuple[str, ...]
 

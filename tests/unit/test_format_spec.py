@@ -66,6 +66,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
         restore_record.RestoreGroups,
         restore_record.RecordedGroup,
         restore_record.RecordedPosition,
+        restore_record.RestoreState,
+        restore_record.RecordedQuota,
         restore_record.OffsetMapping,
         restore_record.MappedPartition,
         restore_record.RestoreProved,
@@ -99,6 +101,7 @@ def _json_type(annotation: Any) -> str:
     kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
     names = {
         msgspec.inspect.IntType: "integer",
+        msgspec.inspect.FloatType: "number",
         msgspec.inspect.StrType: "string",
         msgspec.inspect.LiteralType: "string",
         msgspec.inspect.BoolType: "boolean",

@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 
 from mirror.core.positions import TopicPartition
 from mirror.kafka.wire.api import Api, RawRequest
-from mirror.kafka.wire.client_quotas import QuotaEntry, decode_alter_client_quotas, decode_client_quotas
+from mirror.kafka.wire.client_quotas import (
+    QuotaChange,
+    QuotaEntry,
+    decode_alter_client_quotas,
+    decode_client_quotas,
+    encode_alter_client_quotas,
+)
 from mirror.kafka.wire.codec import MalformedError, Reader, Writer, topic_id_bytes, topic_id_text
 from mirror.kafka.wire.create_acls import decode_create_acls, encode_create_acls
+from mirror.kafka.wire.delete_acls import decode_delete_acls, encode_delete_acls
 from mirror.kafka.wire.describe_acls import AclEntry, decode_describe_acls
 from mirror.kafka.wire.fetch import READ_COMMITTED, FetchPartition, FetchRequest, decode_fetch, encode_fetch
 from mirror.kafka.wire.init_producer_id import decode_init_producer_id
@@ -28,6 +35,7 @@ DECODERS: list[Callable[[Reader], object]] = [
     decode_alter_client_quotas,
     decode_client_quotas,
     decode_create_acls,
+    decode_delete_acls,
     decode_describe_acls,
     decode_fetch,
     decode_init_producer_id,
@@ -247,3 +255,45 @@ def test_acls_are_sent_as_the_protocol_says() -> None:
         encode_create_acls([dataclasses.replace(entry, resource_type="TOPICS")])
     answer = Writer().i32(0).uvarint(3).i16(0).string(None).no_tags().i16(31).string("no").no_tags().no_tags()
     assert decode_create_acls(_reader(answer.finish())) == [(0, None), (31, "no")]
+
+
+def test_just_the_named_acls_are_deleted() -> None:
+    """Every field of the filter is given, none is ANY (1) or MATCH (2); of an answer the first error counts, wherever it stands."""
+    entry = AclEntry(
+        resource_type="USER",
+        resource_name="*",
+        pattern_type="LITERAL",
+        principal="User:*",
+        host="*",
+        operation="CREATE_TOKENS",
+        permission="ALLOW",
+    )
+    assert encode_delete_acls([entry]) == b"\x02\x07\x02*\x03\x07User:*\x02*\x0d\x03\x00\x00"
+
+    def match(writer: Writer, error_code: int) -> Writer:
+        writer.i16(error_code).string("no" if error_code else None).i8(2).string("t").i8(3).string("User:a")
+        return writer.string("*").i8(3).i8(3).no_tags()
+
+    answer = Writer().i32(0).uvarint(5)
+    for error_code, matches in ((0, []), (0, [0]), (0, [0, 31]), (42, [])):
+        answer.i16(error_code).string("why" if error_code else None).array(matches, match).no_tags()
+    found = decode_delete_acls(_reader(answer.no_tags().finish()))
+    assert found == [(0, None), (0, None), (31, "no"), (42, "why")]
+
+
+def test_a_quota_is_set_or_removed() -> None:
+    """In one request for its entity; without a limit it is removed."""
+    change = QuotaChange(entity={"user": None}, values={"a": 2.5, "b": None})
+    set_it, remove_it = struct.pack(">d", 2.5) + b"\x00", struct.pack(">d", 0.0) + b"\x01"
+    assert encode_alter_client_quotas([change]) == (
+        b"\x02"
+        + b"\x02\x05user\x00\x00"
+        + b"\x03"
+        + b"\x02a"
+        + set_it
+        + b"\x00"
+        + b"\x02b"
+        + remove_it
+        + b"\x00"
+        + b"\x00\x00\x00"
+    )

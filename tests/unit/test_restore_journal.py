@@ -1,6 +1,7 @@
 """The record of a run: what is put when, what a store that may only be read does to it, and what a person is told."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,10 +10,13 @@ import pytest
 from mirror.cli.context import CliContext
 from mirror.cli.restore_again import going_on
 from mirror.config.secrets import Secret
+from mirror.core.cluster_state import StateAcl
 from mirror.core.recovery_point import LATEST, OffsetMode
 from mirror.core.restore_mark import RestoreMark
 from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan, TopicState
-from mirror.core.restore_record import RecordedGroup, RecordedPosition
+from mirror.core.restore_record import RecordedGroup, RecordedPosition, RecordedQuota
+from mirror.core.restore_scope import StateChoice
+from mirror.core.state_plan import AclPlan, QuotaPlan, StatePlan
 from mirror.errors import AccessError, PartialError, RefusedError
 from mirror.service.restore.journal import RestoreJournal
 from mirror.service.restore.records import list_restores, read_history
@@ -53,6 +57,31 @@ def a_plan() -> RestorePlan:
         topics=(topic,),
         point=LATEST,
         offsets=OffsetMode.EXACT,
+    )
+
+
+def a_state_plan() -> StatePlan:
+    """One ACL and one quota are there already, one of each is not."""
+    acls = [
+        StateAcl(
+            resource_type="TOPIC",
+            resource_name="orders",
+            pattern_type="LITERAL",
+            principal="User:a",
+            host="*",
+            operation=operation,
+            permission="ALLOW",
+        )
+        for operation in ("READ", "WRITE")
+    ]
+    return StatePlan(
+        choice=StateChoice(acls=True, quotas=True),
+        captured_at_ms=0,
+        acls=(AclPlan(acl=acls[0], is_there=True), AclPlan(acl=acls[1], is_there=False)),
+        quotas=(
+            QuotaPlan(entity={"user": "a"}, name="x", wanted=2.0, present=2.0),
+            QuotaPlan(entity={"user": "a"}, name="y", wanted=2.0, present=None),
+        ),
     )
 
 
@@ -99,6 +128,19 @@ async def test_a_key_that_may_only_read_keeps_nothing() -> None:
     assert not journal.is_kept
     assert journal.why_not.endswith("the key may not")
     assert list_restores(repository) == []
+
+
+async def test_state_is_kept_as_far_as_it_is_changed() -> None:
+    """The ACLs that are added, the quotas that are set with what they were; nothing where nothing is changed, or no record is kept."""
+    repository, plan = a_repository(), a_state_plan()
+    journal = _journal(repository)
+    await journal.note_state(plan)
+    await journal.begin(a_plan())
+    await journal.note_state(replace(plan, acls=plan.acls[:1], quotas=plan.quotas[:1]))
+    await journal.note_state(plan)
+    (state,) = read_history(repository, journal.restore_id).states
+    assert [acl.operation for acl in state.acls] == ["WRITE"]
+    assert state.quotas == [RecordedQuota(entity={"user": "a"}, name="y", value=2.0)]
 
 
 async def test_an_abort_begins_no_record() -> None:

@@ -102,6 +102,17 @@ def test_what_stays_of_a_restore_is_told() -> None:
     assert not _undo(Standing.UNFINISHED, "absent").is_left
 
 
+def test_what_a_word_would_delete_is_waited_for() -> None:
+    """ACLs and quotas stay with it; what no word deletes holds up nothing."""
+    assert _undo(Standing.COMPLETE, "absent").waits_for_word
+    assert _undo(Standing.UNFINISHED, "empty", later=1).waits_for_word
+    assert _undo(Standing.UNFINISHED, "unfinished").waits_for_word
+    for before in ("appended", "beginning", "replaced", "complete"):
+        assert not _undo(Standing.COMPLETE, before).waits_for_word
+    assert not _undo(Standing.COMPLETE, "absent", with_complete=True).waits_for_word
+    assert not _undo(Standing.OTHER, "absent").waits_for_word
+
+
 def test_offset_delete_on_the_wire() -> None:
     """Fixed sizes, no tags: as Kafka's schema of version 0 says."""
     tps = [TopicPartition("ab", 1), TopicPartition("ab", 0), TopicPartition("c", 7)]

@@ -13,11 +13,13 @@ from mirror.kafka.wire.api import Api, Sender, ask
 from mirror.kafka.wire.codec import Reader, Writer
 
 __all__ = [
+    "QuotaChange",
     "QuotaEntry",
     "alter_client_quotas",
     "decode_alter_client_quotas",
     "decode_client_quotas",
     "describe_client_quotas",
+    "encode_alter_client_quotas",
 ]
 
 DESCRIBE: Final = Api("DescribeClientQuotas", 48, 1, since="2.8")
@@ -37,6 +39,14 @@ class QuotaEntry:
 
     entity: Mapping[str, str | None]
     values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaChange:
+    """What is set of one entity; a limit of None is removed."""
+
+    entity: Mapping[str, str | None]
+    values: Mapping[str, float | None]
 
 
 def _entity(source: Reader) -> dict[str, str | None]:
@@ -87,11 +97,12 @@ def _write_part(writer: Writer, part: tuple[str, str | None]) -> None:
     writer.string(part[0]).string(part[1]).no_tags()
 
 
-def _write_value(writer: Writer, value: tuple[str, float]) -> None:
-    writer.string(value[0]).raw(_F64.pack(value[1])).boolean(False).no_tags()  # false: set, do not remove
+def _write_value(writer: Writer, value: tuple[str, float | None]) -> None:
+    name, limit = value
+    writer.string(name).raw(_F64.pack(limit or 0.0)).boolean(limit is None).no_tags()  # true: remove
 
 
-def _write_entry(writer: Writer, entry: QuotaEntry) -> None:
+def _write_entry(writer: Writer, entry: QuotaEntry | QuotaChange) -> None:
     writer.array(entry.entity.items(), _write_part).array(entry.values.items(), _write_value).no_tags()
 
 
@@ -109,14 +120,19 @@ def decode_alter_client_quotas(reader: Reader) -> list[tuple[int, str | None, di
     return answers
 
 
-async def alter_client_quotas(client: Sender, node_id: int, entries: Iterable[QuotaEntry]) -> None:
-    """Set these quotas; those that are not named stay as they are.
+def encode_alter_client_quotas(entries: Iterable[QuotaEntry | QuotaChange]) -> bytes:
+    """The body of a request."""
+    return Writer().array(entries, _write_entry).boolean(False).no_tags().finish()  # false: do it
+
+
+async def alter_client_quotas(client: Sender, node_id: int, entries: Iterable[QuotaEntry | QuotaChange]) -> None:
+    """Set these quotas, remove those whose limit is None; those that are not named stay as they are.
 
     Raises:
         AccessError: ALTER_CONFIGS on the cluster is missing.
         UnreachableError, ClusterError: see `ask`; or the cluster refuses a value.
     """
-    body = Writer().array(entries, _write_entry).boolean(False).no_tags().finish()  # false: do it
+    body = encode_alter_client_quotas(entries)
     for error_code, message, entity in decode_alter_client_quotas(await ask(client, node_id, ALTER, body)):
         if error_code:
             named = ", ".join(f"{kind} {name or '(default)'}" for kind, name in entity.items())

@@ -1,4 +1,4 @@
-"""The record of one run of a restore while it goes: its plan, start, groups before they are put, end.
+"""The record of one run of a restore while it goes: its plan, start, groups, ACLs and quotas before they are put, end.
 
 A restore must also work where the store's key may only read: then nothing is kept, and `why_not` says so.
 """
@@ -19,6 +19,7 @@ from mirror.core.restore_plan import RestorePlan, TopicPlan
 from mirror.core.restore_record import (
     OffsetMapping,
     RecordedGroup,
+    RecordedQuota,
     RecordedTopic,
     RestoreEnd,
     RestoreGroups,
@@ -26,9 +27,11 @@ from mirror.core.restore_record import (
     RestorePlanned,
     RestoreProved,
     RestoreStart,
+    RestoreState,
     Verb,
 )
 from mirror.core.segment.index import FORMAT_VERSION
+from mirror.core.state_plan import StatePlan
 from mirror.errors import AccessError, DamageError, InterruptedByUserError, MirrorError, PartialError, RefusedError
 from mirror.service.restore.mapping import map_offsets
 from mirror.service.restore.plan_file import PlanFile
@@ -101,6 +104,21 @@ class RestoreJournal:
         if self.is_kept and groups:
             value = RestoreGroups(
                 format_version=FORMAT_VERSION, restore_id=self.restore_id, written_at_ms=_now_ms(), groups=list(groups)
+            )
+            await self._put(value)
+
+    async def note_state(self, plan: StatePlan) -> None:
+        """Which ACLs will be added, which quotas set and what they were; returns once it is durable."""
+        if self.is_kept and (plan.new_acls or plan.new_quotas):
+            value = RestoreState(
+                format_version=FORMAT_VERSION,
+                restore_id=self.restore_id,
+                written_at_ms=_now_ms(),
+                acls=plan.new_acls,
+                quotas=[
+                    RecordedQuota(entity=dict(one.entity), name=one.name, value=one.wanted, before=one.present)
+                    for one in plan.new_quotas
+                ],
             )
             await self._put(value)
 

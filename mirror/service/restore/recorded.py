@@ -29,7 +29,12 @@ async def run_recorded(
     counted = _Counted(observer)
     try:
         result = await session.execute(
-            plan, rests, observer=counted, bytes_per_second=bytes_per_second, on_groups=journal.note_groups
+            plan,
+            rests,
+            observer=counted,
+            bytes_per_second=bytes_per_second,
+            on_groups=journal.note_groups,
+            on_state=journal.note_state,
         )
         await _keep_offsets(journal, plan, is_changed=result.loaded_records > 0)
     except BaseException as error:  # also Ctrl-C: it is told how the run ended

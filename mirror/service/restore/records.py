@@ -16,6 +16,7 @@ from mirror.core.restore_record import (
     RestorePlanned,
     RestoreProved,
     RestoreStart,
+    RestoreState,
 )
 from mirror.core.segment.index import decode_checked, encode_checked
 from mirror.errors import DamageError, NoMatchError, ObjectExistsError, RefusedError
@@ -31,6 +32,7 @@ _KINDS: Final[Mapping[str, type[RestoreObject]]] = {
     "start": RestoreStart,
     "end": RestoreEnd,
     "groups": RestoreGroups,
+    "state": RestoreState,
     "mapping": OffsetMapping,
     "proof": RestoreProved,
 }
@@ -145,6 +147,7 @@ def read_history(repository: Repository, restore_id: str) -> RestoreHistory:
         starts=of(RestoreStart),
         ends=of(RestoreEnd),
         groups=of(RestoreGroups),
+        states=of(RestoreState),
         proofs=of(RestoreProved),
         mapping_keys=tuple(mappings),
     )

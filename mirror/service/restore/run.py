@@ -36,7 +36,7 @@ from mirror.service.restore.resume import compare_with_target
 from mirror.service.restore.rights import find_missing_rights, require_rights
 from mirror.service.restore.samples import SampleReader
 from mirror.service.restore.settling import settle_transactions
-from mirror.service.restore.state import add_state, put_state, require_change_rights
+from mirror.service.restore.state import OnState, add_state, put_state, require_change_rights
 from mirror.service.restore.target import examine_target
 from mirror.service.restore.target_creation import refuse_uncreatable
 from mirror.service.restore.target_users import describe_users
@@ -247,10 +247,11 @@ class RestoreSession:
         observer: RestoreObserver,
         bytes_per_second: int | None = None,
         on_groups: OnBefore | None = None,
+        on_state: OnState | None = None,
     ) -> RestoreResult:
         """Run the plan, if all rights that it needs are there; see :func:`mirror.service.restore.execute.execute`.
 
-        ``on_groups`` is as in `put_groups`.
+        ``on_groups`` is as in `put_groups`, ``on_state`` as in `put_state`.
         """
         client, target = self._client, self._target
         assert client is not None
@@ -286,7 +287,7 @@ class RestoreSession:
                 "all records are restored, but consumer groups are not where they stood:\n  " + "\n  ".join(failed),
                 hint="the same command puts them there; --no-groups leaves them",
             )
-        state = None if plan.state is None else await put_state(client, plan.state)
+        state = None if plan.state is None else await put_state(client, plan.state, on_before=on_state)
         return replace(result, groups=tuple(groups), state=state)
 
 

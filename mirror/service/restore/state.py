@@ -1,7 +1,7 @@
 """ACLs and client quotas of a restore: looked at for the plan, put last of all, read back and compared."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,11 +20,14 @@ from mirror.kafka.wire.create_acls import create_acls
 from mirror.kafka.wire.describe_acls import AclEntry, describe_acls
 from mirror.kafka.wire.describe_scram_users import describe_scram_users
 from mirror.service.cluster_states import read_state, state_at
+from mirror.service.restore.cluster_right import require_on_cluster
 from mirror.service.state_capture import stored_acl, stored_quota
 from mirror.service.state_diff import acl_text, entity_text
 from mirror.storage.repository import Repository
 
-__all__ = ["StateResult", "add_state", "put_state", "require_change_rights", "state_differences"]
+__all__ = ["OnState", "StateResult", "add_state", "put_state", "require_change_rights", "state_differences"]
+
+OnState = Callable[[StatePlan], Awaitable[None]]
 
 _ARRIVES_S: Final = 30.0
 _POLL_S: Final = 0.1
@@ -107,12 +110,7 @@ async def _look(client: MirrorClient, admin: Admin, plan: RestorePlan, *, acls: 
 
 
 def _require(operation: str, may: Collection[str], alias: str, option: str) -> None:
-    if operation not in may:
-        spelled = operation.replace("_", " ").title().replace(" ", "")
-        raise AccessError(
-            f"the right {operation} on the cluster {alias} is missing, {option} needs it",
-            hint=f"kafka-acls.sh --add --allow-principal User:... --operation {spelled} --cluster, or leave out {option}",
-        )
+    require_on_cluster(operation, may, alias, needed_by=option, instead=f"leave out {option}")
 
 
 async def require_change_rights(admin: Admin, plan: RestorePlan) -> None:
@@ -132,8 +130,13 @@ async def require_change_rights(admin: Admin, plan: RestorePlan) -> None:
         _require("ALTER_CONFIGS", may, plan.target_alias, "--quotas")
 
 
-async def put_state(client: MirrorClient, plan: StatePlan) -> StateResult:
-    """Add the ACLs that are missing, set the quotas that differ, read back and compare.
+async def put_state(client: MirrorClient, plan: StatePlan, *, on_before: OnState | None = None) -> StateResult:
+    """Add the ACLs that are missing now, set the quotas that differ now, read back and compare.
+
+    Args:
+        client: of the target.
+        plan: what is wanted.
+        on_before: told what is missing and what differs, before anything is put.
 
     Raises:
         AccessError: a right was taken away meanwhile.
@@ -141,6 +144,9 @@ async def put_state(client: MirrorClient, plan: StatePlan) -> StateResult:
     """
     try:
         node_id = await client.any_broker()
+        plan = await _as_of_now(client, node_id, plan)  # loading may have taken hours
+        if on_before is not None:
+            await on_before(plan)
         if plan.new_acls:
             await create_acls(client, node_id, [AclEntry(**msgspec.structs.asdict(acl)) for acl in plan.new_acls])
         if plan.new_quotas:
@@ -170,26 +176,28 @@ async def _read_back(client: MirrorClient, node_id: int, plan: StatePlan) -> Non
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + _ARRIVES_S
     while True:
-        missing = await _missing(client, node_id, plan)
-        if not missing:
+        now = await _as_of_now(client, node_id, plan)
+        missing = ((len(now.new_acls), "ACLs"), (len(now.new_quotas), "quotas"))
+        if not any(count for count, _ in missing):
             return
         if loop.time() > give_up_at:
-            raise ClusterError(f"{missing} are not there {_ARRIVES_S:.0f} s after they were put")
+            told = " and ".join(f"{count} {what}" for count, what in missing if count)
+            raise ClusterError(f"{told} are not there {_ARRIVES_S:.0f} s after they were put")
         await asyncio.sleep(_POLL_S)
 
 
-async def _missing(client: MirrorClient, node_id: int, plan: StatePlan) -> str:
-    acls = quotas = 0
-    if plan.acls:
+async def _as_of_now(client: MirrorClient, node_id: int, plan: StatePlan) -> StatePlan:
+    """The same plan, compared with what the target has at this moment."""
+    acls, quotas = plan.acls, plan.quotas
+    if acls:
         there = {stored_acl(entry) for entry in await describe_acls(client, node_id) or ()}
-        acls = sum(planned.acl not in there for planned in plan.acls)
-    if plan.quotas:
+        acls = tuple(replace(one, is_there=one.acl in there) for one in acls)
+    if quotas:
         limits = {frozenset(one.entity.items()): one.values for one in await describe_client_quotas(client, node_id)}
-        quotas = sum(
-            limits.get(frozenset(planned.entity.items()), {}).get(planned.name) != planned.wanted
-            for planned in plan.quotas
+        quotas = tuple(
+            replace(one, present=limits.get(frozenset(one.entity.items()), {}).get(one.name)) for one in quotas
         )
-    return " and ".join(text for count, text in ((acls, f"{acls} ACLs"), (quotas, f"{quotas} quotas")) if count)
+    return replace(plan, acls=acls, quotas=quotas)
 
 
 def state_differences(plan: StatePlan | None) -> list[str]:

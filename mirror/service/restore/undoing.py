@@ -60,6 +60,11 @@ class TopicUndo:
         stays = self.undo is Undo.KEEP or (self.undo is Undo.SETTINGS and self.before.before in _LOADED_BEHIND)
         return loaded and stays and self.before.before in by_us
 
+    @property
+    def waits_for_word(self) -> bool:
+        """Whether it stays only until a person says more: `--complete`, `--foreign`."""
+        return self.is_left and self.before.before in {*_LOADED_INTO_NOTHING, UNKNOWN_BEFORE}
+
 
 def plan_undo(
     standing: TopicStanding, before: RecordedTopic | None, *, with_complete: bool, with_foreign: bool
