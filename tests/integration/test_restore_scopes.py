@@ -123,7 +123,8 @@ def scene(
     asyncio.run(capture(kafka.bootstrap, [name, GROUP_LOG_TOPIC], store))
     write_config(tmp_path, kafka.bootstrap)
     yield made
-    for future in AdminClient({"bootstrap.servers": kafka.bootstrap}).delete_topics([made.copy]).values():
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})  # must outlive its futures
+    for future in admin.delete_topics([made.copy]).values():
         future.exception(20)
 
 
@@ -153,6 +154,18 @@ def test_only_state_makes_topics_and_loads_nothing(scene: Scene) -> None:
     wait_until(lambda: scene.run("plan", *args)[0] == 4, "the setting arrives", 30, 0.5)
     assert "retention.ms 86400000 -> (default)" in scene.run("plan", *args)[1]["said"]
     assert watermarks(scene.bootstrap, scene.copy, 2) == [(0, 2), (0, 2)]
+
+
+def test_a_plan_of_only_state_is_run_and_proved(scene: Scene) -> None:
+    """It names no offsets, so there are none to freeze."""
+    plan = str(scene.folder / "plan.json")
+    assert scene.run("plan", *scene.options("--only-state", "-o", plan))[0] == 0
+    code, found = scene.run("restore", "--plan", plan, *scene.consent)
+    assert code == 0, found["said"]
+    scene.wait_settings(SETTINGS)
+    wait_until(lambda: scene.run("prove", "--plan", plan)[0] == 0, "what was made is there", 30, 0.5)
+    code, found = scene.run("verify", "restore", found["restore_id"])
+    assert (code, found["proved"]) == (0, True), found["said"]
 
 
 def test_only_data_leaves_settings_as_they_are(scene: Scene) -> None:

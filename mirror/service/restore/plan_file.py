@@ -115,8 +115,11 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
             name: {str(partition): next_offset for partition, _, next_offset in ranges.partitions}
             for name, ranges in self.topics.items()
         }
+        offsets = {name: found for name, found in ends.items() if found}
+        if not offsets:  # without records, as with `--only-state`, there is nothing to freeze
+            return self
         kind = PointKind.OFFSETS.name.lower() if self.kind == PointKind.LATEST.name.lower() else self.kind
-        return msgspec.structs.replace(self, kind=kind, offsets={name: found for name, found in ends.items() if found})
+        return msgspec.structs.replace(self, kind=kind, offsets=offsets)
 
     @property
     def selection(self) -> RestoreSelection:
@@ -214,7 +217,7 @@ def freeze(
             for p in topic.partitions
             if p.cut is not None
         }
-        kind = PointKind.OFFSETS if point.kind is PointKind.LATEST else point.kind
+        kind = PointKind.OFFSETS if point.kind is PointKind.LATEST and ends else point.kind
         point = replace(point, kind=kind, offsets=ends)
     offsets: dict[str, dict[str, int]] = {}
     for (topic_name, partition), offset in sorted(point.offsets.items()):
