@@ -13,7 +13,7 @@ from mirror.cli.output import emit_json, human_count, print_line, print_table
 from mirror.cli.restore_again import tell_record
 from mirror.cli.restore_command import require_consentable
 from mirror.cli.restore_named import NamedRestore, NamedTarget, find_named, on_target
-from mirror.cli.state_undo_view import print_state_undo, state_undo_json
+from mirror.cli.state_undo_view import kept_texts, print_state_undo, state_undo_json
 from mirror.core.state_undo import StateUndo
 from mirror.errors import PartialError, RefusedError
 from mirror.kafka.admin import Admin
@@ -35,7 +35,7 @@ _LEFT_HINT = "--complete and --foreign delete topics that it made, never others"
 @click.option("--complete", is_flag=True, help="Also delete topics that are complete, or of which no record is kept.")
 @click.option("--foreign", is_flag=True, help="Also delete topics that got records of others since.")
 @click.option("--no-groups", is_flag=True, help="Leave consumer groups where they are.")
-@click.option("--no-state", is_flag=True, help="Leave ACLs and client quotas as they are.")
+@click.option("--no-state", is_flag=True, help="Leave ACLs and client quotas as they are, for good.")
 @consent_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done and stop.")
 @json_option
@@ -170,6 +170,15 @@ class _Abort:
         if self._with_state and self._wanted_state:
             print_line("without a record nobody knows which ACLs and quotas it put: they stay", color="yellow")
 
+    def _left_alone(self, state: StateUndo | None) -> list[str]:
+        """What a later look at the record should know."""
+        said = [] if self._with_groups else ["consumer groups were left where they are (--no-groups)"]
+        if state is not None:
+            return said + kept_texts(state)
+        if self._wanted_state:
+            said.append("ACLs and client quotas were left as they are" + ("" if self._with_state else " (--no-state)"))
+        return said
+
     def _but(self, state: StateUndo | None) -> str:
         if state is None:
             return ", but ACLs and quotas" if self._wanted_state else ""
@@ -213,7 +222,7 @@ class _Abort:
         except BaseException as error:
             await journal.end(error)
             raise
-        await journal.end()
+        await journal.end(notes=self._left_alone(found.state))
         return found
 
     def _emit(self, found: _Found, *, is_done: bool) -> None:

@@ -140,6 +140,7 @@ def history_json(history: RestoreHistory) -> dict[str, Any]:
                 "loaded_records": end and end.loaded_records,
                 "loaded_bytes": end and end.loaded_bytes,
                 "error": end and end.error,
+                "notes": end and end.notes,
             }
             for start in history.starts
         ],

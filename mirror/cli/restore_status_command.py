@@ -122,6 +122,8 @@ def _print_record(named: NamedRestore) -> None:
     failed = [end.error for end in history.ends if end.error]
     if failed and history.state not in ("done", "aborted"):
         print_line(f"last error: {failed[-1]}", color="red")
+    for note in _last_notes(history):
+        print_line(note, color="yellow")
     put = put_by(history)
     if put.acls or put.quotas:
         print_line(
@@ -134,11 +136,16 @@ def _print_record(named: NamedRestore) -> None:
         )
 
 
+def _last_notes(history: RestoreHistory) -> list[str]:
+    return history.ends[-1].notes if history.ends else []
+
+
 def _print_verdict(cli: CliContext, named: NamedRestore, standings: Sequence[TopicStanding], repository: str) -> None:
     done = sum(one.standing is Standing.COMPLETE for one in standings)
     name = named.restore_id if named.history is not None else "FILE"
-    if _is_undone(named.history):
-        print_line("aborted: everything was put back", bold=True)
+    if named.history is not None and _is_undone(named.history):
+        but = ", but what is said above" if _last_notes(named.history) else ""
+        print_line(f"aborted: everything was put back{but}", bold=True)
     elif done == len(standings):
         print_line(f"COMPLETE: {done} of {len(standings)} topics", bold=True, color="green")
         print_line(f"next: `{record_command(cli, repository, 'verify', 'restore', name)}` compares every record")

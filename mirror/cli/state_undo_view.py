@@ -8,7 +8,7 @@ from mirror.cli.output import print_line
 from mirror.core.state_undo import QuotaUndo, StateUndo
 from mirror.service.state_diff import acl_text, entity_text
 
-__all__ = ["print_state_undo", "state_undo_json"]
+__all__ = ["kept_texts", "print_state_undo", "state_undo_json"]
 
 
 def print_state_undo(state: StateUndo) -> None:
@@ -22,8 +22,13 @@ def print_state_undo(state: StateUndo) -> None:
         if one.is_changed:
             sign, color = ("-", "red") if one.action == "remove" else ("~", "yellow")
             print_line(f"{sign} quota {_limit(one)}", color=color)
-        elif one.action == "KEEP":
-            print_line(f"! quota {_limit(one)}", color="yellow")
+    for text in kept_texts(state):
+        print_line(f"! {text}", color="yellow")
+
+
+def kept_texts(state: StateUndo) -> list[str]:
+    """What somebody changed since, and so is kept."""
+    return [f"quota {_limit(one)}" for one in state.kept_quotas]
 
 
 def _limit(one: QuotaUndo) -> str:

@@ -204,6 +204,9 @@ def test_what_somebody_changed_since_is_kept(lab: Lab) -> None:
     assert "- quota" in said
     assert "but 1 quotas that were changed since" in said
     assert (lab.all_acls(), lab.limits()) == (acls, {**BEFORE, "producer_byte_rate": 1.0})
+    said = lab.says("restore", "status", name)
+    assert "changed since, KEPT" in said
+    assert "everything was put back, but what is said above" in said
 
 
 @pytest.mark.parametrize("place", ["create_acls", "alter_client_quotas"])
