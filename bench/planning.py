@@ -4,6 +4,7 @@ The repository is made, not backed up: an object every ten seconds for 116 days,
 by the roll-ups of their days. The objects around the moment that is asked for are real, since a plan opens their footers and batches.
 """
 
+import contextlib
 import json
 import statistics
 import time
@@ -11,10 +12,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
+from bench.children import BenchError
+from bench.clients import cluster_id, kafka_admin
 from bench.compare import Result
 from bench.deployment import Deployment
 from bench.stack import BenchStack
+from bench.topics import delete_topics
 from mirror.core.keys import DAY_MS, RollupKey, SegmentKey, format_segment_key
 from mirror.core.moments import format_moment
 from mirror.core.rollup import RolledObject, shorten
@@ -36,6 +42,7 @@ _STEP_MS = 10_000
 _REAL_AROUND = 2_000
 _RECORDS = 10
 _WRITER = "bench"
+_PREFIX = "first-"
 _TIMEOUT_S = 300.0
 
 
@@ -55,8 +62,59 @@ def measure_planning(stack: BenchStack, *, rounds: int, objects: int) -> list[Re
             peaks.append(child.usage.peak_rss_bytes)
             assert len(printed["plan"]["topics"]) == TOPIC_COUNT
         results += _results(name, objects, seconds, cpu_seconds, peaks)
+    results.append(_first_record(stack, deployment, at_ms, objects))
     deployment.remove()
     return results
+
+
+def _first_record(stack: BenchStack, deployment: Deployment, at_ms: int, objects: int) -> Result:
+    """A restore of one topic between two moments: what it takes beyond its plan until the target has a record.
+
+    Not of all topics: that would measure how fast one broker makes 1,000 partitions.
+    """
+    since = format_moment(at_ms - _REAL_AROUND // 2 * _STEP_MS)
+    chosen = ["--target", "target", "--topic", _topic(0), "--since", since, "--at", format_moment(at_ms)]
+    chosen += ["--offsets", "translated", "--no-groups", "--prefix", _PREFIX]
+    begin_s = time.time()
+    with deployment.start("plan", *chosen, "--json") as child:
+        plan = json.loads(child.wait(_TIMEOUT_S))["plan"]
+    plan_s = time.time() - begin_s
+    wanted = sum(partition["records"] for topic in plan["topics"] for partition in topic["partitions"])
+    consent = ["--yes", "--target-cluster-id", cluster_id(stack.bootstrap)]
+    begin_s = time.time()
+    with deployment.start("restore", *chosen, *consent, "--json") as child:
+        first_s = _first_record_s(stack, begin_s)
+        loaded = json.loads(child.wait(_TIMEOUT_S))["result"]["loaded_records"]
+    assert loaded == wanted > 0
+    delete_topics(stack, _PREFIX)
+    beyond_s = max(0.0, first_s - begin_s - plan_s)  # a plan compares recovery points besides
+    return Result(
+        name=f"first record of {PARTITIONS_EACH} partitions on the target, after the plan over {objects:,} objects",
+        ours=round(beyond_s, 2),
+        other=None,
+        ratio=beyond_s / SECONDS_GOAL,
+        goal=1.0,
+        unit=f"s beyond the {plan_s:.1f} s of the same `mirror plan` (goal: {SECONDS_GOAL:.0f} s)",
+        spread=(beyond_s / SECONDS_GOAL, beyond_s / SECONDS_GOAL),
+        pairs=1,
+        higher_is_better=False,
+        details={"settings": {}},
+    )
+
+
+def _first_record_s(stack: BenchStack, begin_s: float) -> float:
+    """When any partition of the target had one."""
+    admin = kafka_admin(stack.bootstrap)
+    name = f"{_PREFIX}{_topic(0)}"
+    names = [TopicPartition(name, partition) for partition in range(PARTITIONS_EACH)]
+    while time.time() < begin_s + _TIMEOUT_S:
+        there = name in admin.list_topics(timeout=10).topics
+        for future in (admin.list_offsets(dict.fromkeys(names, OffsetSpec.latest())) if there else {}).values():
+            with contextlib.suppress(KafkaException):
+                if future.result(10).offset > 0:
+                    return time.time()
+        time.sleep(0.05)
+    raise BenchError("no record arrived")
 
 
 def _results(

@@ -1,16 +1,17 @@
-"""Executes a restore plan: one instruction after another, each by one `match`."""
+"""Executes a restore plan: one kind of instruction after another, those of a kind for several topics at once."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import groupby
 from typing import Protocol, assert_never
 
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode
-from mirror.core.restore_configs import without_new_names
 from mirror.core.restore_plan import (
     CheckLogEnd,
     CreateTopic,
+    Instruction,
     LoadPartitions,
     PutConfigs,
     RestorePlan,
@@ -28,17 +29,18 @@ from mirror.kafka.wire.init_producer_id import ProducerIdentity
 from mirror.service.restore.groups import GroupResult
 from mirror.service.restore.keeping import OffsetKeeper
 from mirror.service.restore.loading import Loader, PartitionJob
+from mirror.service.restore.preparing import prepare_topic
 from mirror.service.restore.rate import RateLimit
-from mirror.service.restore.replacing import delete_replaced, require_as_surveyed
+from mirror.service.restore.replacing import require_as_surveyed
 from mirror.service.restore.rest import PartitionRest, rest_of
 from mirror.service.restore.state import StateResult
+from mirror.service.restore.together import each_of
 from mirror.service.restore.watching import SettingsWatch
 from mirror.storage.repository import Repository
 
 __all__ = ["RestoreObserver", "RestoreResult", "RestoredTopic", "execute"]
 
-_CONFIGS_ARRIVE_S = 0.5
-_EXISTS = "TOPIC_ALREADY_EXISTS"
+_AT_ONCE = 8
 _CONNECTIONS = 1  # more batches share a request: less work on both sides
 
 
@@ -112,18 +114,21 @@ class _Executor:
     async def run(self, plan: RestorePlan) -> None:
         await self._require_still_empty(plan)
         await require_as_surveyed(self._client, plan)
-        for instruction in instructions_of(plan):
-            match instruction:
-                case CreateTopic(topic):
-                    await self._create(topic)
-                case LoadPartitions(topics):
-                    await self._load(plan, topics)
-                case CheckLogEnd(topic):
-                    await self.check(topic)
-                case PutConfigs(topic):
-                    await self.put_configs(topic)
-                case _:
-                    assert_never(instruction)
+        for _, alike in groupby(instructions_of(plan), type):
+            await each_of(alike, partial(self._do, plan), at_once=_AT_ONCE)
+
+    async def _do(self, plan: RestorePlan, instruction: Instruction) -> None:
+        match instruction:
+            case CreateTopic(topic):
+                await self._create(topic)
+            case LoadPartitions(topics):
+                await self._load(plan, topics)
+            case CheckLogEnd(topic):
+                await self.check(topic)
+            case PutConfigs(topic):
+                await self.put_configs(topic)
+            case _:
+                assert_never(instruction)
 
     # settings for loading
 
@@ -144,43 +149,8 @@ class _Executor:
                 )
 
     async def _create(self, topic: TopicPlan) -> None:
-        name = topic.target_topic
-        configs = topic.load_configs
-        try:
-            await self._prepare(topic, configs)
-        except ClusterError as error:
-            # Brokers before 3.6 know one bound of timestamps, under another name.
-            if "message.timestamp" not in error.message:
-                raise
-            await self._prepare(topic, without_new_names(configs))
-        if topic.state in (TopicState.EMPTY, TopicState.BEGINNING, TopicState.APPENDED):
-            await asyncio.sleep(_CONFIGS_ARRIVE_S)  # brokers take over changed settings a moment after the answer
-        self.progress.problems[name] = []
-
-    async def _prepare(self, topic: TopicPlan, configs: Mapping[str, str]) -> None:
-        if topic.state is TopicState.REPLACED:
-            await delete_replaced(self._client, self._admin, topic)
-        if topic.state in (TopicState.ABSENT, TopicState.REPLACED):
-            await self._make(topic, configs)
-            return
-        unwanted = [name for name in topic.present_configs if name not in configs]
-        await self._admin.alter_topic_configs(topic.target_topic, set_values=configs, delete=unwanted)
-
-    async def _make(self, topic: TopicPlan, configs: Mapping[str, str]) -> None:
-        try:
-            await self._admin.create_topic(
-                topic.target_topic,
-                partitions=len(topic.partitions),
-                replication_factor=topic.replication_factor,
-                configs=configs,
-            )
-        except ClusterError as error:
-            if _EXISTS not in error.message:
-                raise
-            raise PartialError(
-                f"topic {topic.target_topic} was created since the plan was made, by another run of this restore or by a stranger",
-                hint="the same command looks at it, and goes on with it if it is of this restore",
-            ) from error
+        await prepare_topic(self._client, self._admin, topic)
+        self.progress.problems[topic.target_topic] = []
 
     # records
 
