@@ -135,7 +135,7 @@ class GroupTableWriter:
         changes: dict[str, dict[str, Any] | None] = {
             group_key(key): self._row(key, position)
             for key, position in found.positions.items()
-            if told.get(key) != position
+            if (before := told.get(key)) is not position and before != position
         }
         changes.update(dict.fromkeys(map(group_key, told.keys() - found.positions.keys())))
         if changes:

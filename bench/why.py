@@ -13,7 +13,7 @@ _RESTORE = (
 
 _AT = (
     "Besides what `--latest` costs these are 2,000 requests: here no two partitions share an object, so around the moment two "
-    "footers are opened for each. Where objects hold the runs of many partitions, as those of a worker do, it is one footer for all of them."
+    "footers are opened for each. Where objects hold the runs of many partitions, as those of a worker do, one footer serves them all."
 )
 
 WHY: dict[str, str] = {

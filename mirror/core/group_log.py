@@ -16,12 +16,11 @@ commit marker on, unless a record with a higher offset came before the marker.
 
 import base64
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from mirror.core.positions import TopicPartition
 from mirror.errors import DamageError, UnsupportedFormatError
 
 __all__ = [
@@ -31,9 +30,7 @@ __all__ = [
     "CommitRecord",
     "CommittedOffset",
     "GroupLogFold",
-    "GroupPositions",
     "TransactionVerdict",
-    "collect_positions",
     "decode_commit_key",
     "decode_commit_value",
     "group_of_key",
@@ -323,50 +320,3 @@ class GroupLogFold:
         if counts and timestamp_ms > self.newest_record_ms:
             self.newest_record_ms = timestamp_ms
         return counts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupPositions:
-    """Where groups stood.
-
-    Attributes:
-        groups: group → partition → position, both sorted.
-        problems: ``(group, or "" where its name cannot be read, what is wrong)`` of positions that are left out, since they cannot be read.
-    """
-
-    groups: Mapping[str, Mapping[TopicPartition, CommittedOffset]]
-    problems: tuple[tuple[str, str], ...] = ()
-
-
-def collect_positions(folds: Iterable[GroupLogFold], *, without_groups: Collection[str] = ()) -> GroupPositions:
-    """The positions of all groups but mirrors' and ``without_groups`` from the folds of all partitions.
-
-    A group lives in one partition. Where partitions were added to the group log it may be in two: the younger record counts.
-    """
-    newest: dict[bytes, CommitRecord] = {}
-    for fold in folds:
-        for key, entry in fold.entries.items():
-            known = newest.get(key)
-            if known is None or known.timestamp_ms < entry.timestamp_ms:
-                newest[key] = entry
-    groups: dict[str, dict[TopicPartition, CommittedOffset]] = {}
-    problems: list[tuple[str, str]] = []
-    for key, entry in newest.items():
-        group, where = "", f"record at offset {entry.offset}"
-        try:
-            found = decode_commit_key(key)
-            if found is None or found.group in without_groups:
-                continue
-            tp = TopicPartition(found.topic, found.partition)
-            group, where = found.group, str(tp)
-            position = decode_commit_value(entry.value)
-        except (DamageError, UnsupportedFormatError) as error:
-            problems.append((group, f"{where}: {error.message}"))
-            continue
-        groups.setdefault(group, {})[tp] = position
-    ordered = {
-        name: dict(sorted(positions.items()))
-        for name, positions in sorted(groups.items())
-        if all(position.metadata != OWN_COMMIT_METADATA for position in positions.values())
-    }
-    return GroupPositions(groups=ordered, problems=tuple(sorted(problems)))

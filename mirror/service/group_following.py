@@ -6,7 +6,8 @@ from typing import Final
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.events import SealedEvent, SealedRun
-from mirror.core.group_log import GROUP_LOG_TOPIC, CommitKey, CommittedOffset, GroupLogFold, collect_positions
+from mirror.core.group_collecting import PositionCollector
+from mirror.core.group_log import GROUP_LOG_TOPIC, CommitKey, CommittedOffset, GroupLogFold
 from mirror.core.polled_groups import is_polled
 from mirror.core.positions import PartitionId
 from mirror.core.run_pieces import RunPieces
@@ -48,6 +49,7 @@ class GroupFollower:
         self._topic_id: str | None = None
         self._folds: dict[int, GroupLogFold] = {}
         self._reached: dict[int, int] = {}
+        self._collector = PositionCollector()
 
     def forget(self) -> None:
         """Fold anew at the next call: somebody else may have been told what this one was not. Any thread may call it."""
@@ -67,16 +69,11 @@ class GroupFollower:
         self._topic_id = known
         if known is None:
             return None
-        found = collect_positions(self._folds.values()).groups
         return FollowedGroups(
             topic_id=known,
             is_polled=is_polled(known),
             newest_record_ms=max((fold.newest_record_ms for fold in self._folds.values()), default=-1),
-            positions={
-                CommitKey(group, tp.topic, tp.partition): position
-                for group, positions in found.items()
-                for tp, position in positions.items()
-            },
+            positions=self._collector.collect(self._folds.values()),
         )
 
     def _goes_on(self, topic_id: str, event: SealedEvent) -> bool:

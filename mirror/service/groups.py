@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from mirror.core.coverage import PartitionCoverage
-from mirror.core.group_log import GROUP_LOG_TOPIC, CommittedOffset, collect_positions
+from mirror.core.group_collecting import collect_positions
+from mirror.core.group_log import GROUP_LOG_TOPIC, CommittedOffset
 from mirror.core.keys import parse_segment_key
 from mirror.core.polled_groups import is_polled
 from mirror.core.positions import PartitionId, TopicPartition

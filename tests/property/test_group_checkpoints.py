@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror.core.coverage import PartitionCoverage, build_coverage
-from mirror.core.group_log import GROUP_LOG_TOPIC, collect_positions
+from mirror.core.group_collecting import collect_positions
+from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.keys import format_group_checkpoint_key
 from mirror.core.positions import PartitionId
 from mirror.core.segment.index import ForkEntry

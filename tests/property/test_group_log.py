@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mirror.core.group_collecting import collect_positions
 from mirror.core.group_log import (
     CommitKey,
     CommittedOffset,
     GroupLogFold,
-    collect_positions,
     decode_commit_key,
     decode_commit_value,
     group_of_key,

@@ -4,12 +4,12 @@ import struct
 
 import pytest
 
+from mirror.core.group_collecting import collect_positions
 from mirror.core.group_log import (
     OWN_COMMIT_METADATA,
     CommitKey,
     CommittedOffset,
     GroupLogFold,
-    collect_positions,
     decode_commit_key,
     decode_commit_value,
     group_of_key,
