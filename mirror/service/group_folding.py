@@ -34,12 +34,14 @@ class FoldedGroupLog:
         folds: by partition.
         problems: what of a partition cannot be understood, in the order of its offsets.
         lost: offsets that are lost or missing, as text.
+        has_missing: some of them are missing: nothing explains why they are not stored.
         read_bytes: stored bytes of the runs that were read.
     """
 
     folds: dict[PartitionId, GroupLogFold]
     problems: dict[PartitionId, list[str]]
     lost: list[str] = field(default_factory=list)
+    has_missing: bool = False
     read_bytes: int = 0
 
 
@@ -69,7 +71,11 @@ def fold_group_log(
         UnreachableError, AccessError, StoreError: the store cannot be read.
     """
     wanted = {pid: _needed(entry, at_ms, next_offsets, verdicts) for pid, entry in chosen.items()}
-    lost = [message for entry in wanted.values() for message in _lost(entry)]
+    lost = [
+        one
+        for pid, entry in wanted.items()
+        for one in _lost(entry, None if next_offsets is None else next_offsets.get(pid, 0))
+    ]
     found = (
         find_checkpoints(repository, chosen, at_ms=_not_after(at_ms, verdicts), next_offsets=next_offsets)
         if with_checkpoints and any(entry.runs for entry in wanted.values())
@@ -95,7 +101,13 @@ def fold_group_log(
         done_bytes += loaded.run.stored_bytes
         if on_run:
             on_run(done_bytes, total_bytes)
-    return FoldedGroupLog(folds=folds, problems=problems, lost=lost, read_bytes=total_bytes)
+    return FoldedGroupLog(
+        folds=folds,
+        problems=problems,
+        lost=[words for _, words in lost],
+        has_missing=any(is_missing for is_missing, _ in lost),
+        read_bytes=total_bytes,
+    )
 
 
 def _not_after(at_ms: int | None, verdicts: TransactionVerdicts | None) -> int | None:
@@ -123,17 +135,17 @@ def _needed(
     return replace(entry, runs=pieces if needed.all() else pieces.chosen(needed))
 
 
-def _lost(entry: PartitionCoverage) -> list[str]:
-    """What is not stored of the log may have moved any group of that partition."""
-    first = entry.runs[0].start_offset if entry.runs else 0
-    last = entry.runs[-1].next_offset if entry.runs else 0
+def _lost(entry: PartitionCoverage, limit: int | None) -> list[tuple[bool, str]]:
+    """What is not stored of the log may have moved any group of that partition: whether nothing explains it, and words."""
+    # Whatever lies beyond what is read is of a later time, but what directly follows it may be of this one.
+    beyond = entry.runs[-1].next_offset if entry.runs else entry.start_offset
     gone = [(gap.start_offset, gap.next_offset, f"lost: {gap.reason}") for gap in entry.gaps]
     gone += [(hole.start_offset, hole.next_offset, "missing") for hole in entry.missing]
     where = f"{entry.topic}-{entry.partition_id.partition}"
     return [
-        f"{where}: offsets [{start}, {following}) are {why}: commits may be unknown"
+        (why == "missing", f"{where}: offsets [{start}, {following}) are {why}: commits may be unknown")
         for start, following, why in sorted(gone)
-        if first <= start < last
+        if start <= beyond and (limit is None or start < limit)
     ]
 
 

@@ -38,6 +38,7 @@ class GroupView:
         known_from_ms: when the capture of the last partition began: of the time before nothing is known; None where no start is stored.
         newest_record_ms: time of the newest record that was read, None without one.
         is_polled: whether a worker asked the brokers every few seconds: what lies between two polls is not known.
+        has_missing: offsets of the group log are gone that nothing explains: commits may be unknown.
         problems: positions that are left out, since they cannot be read, and offsets of the group log that are lost or missing.
     """
 
@@ -47,6 +48,7 @@ class GroupView:
     known_from_ms: int | None
     newest_record_ms: int | None
     is_polled: bool = False
+    has_missing: bool = False
     problems: tuple[GroupProblem, ...] = ()
 
 
@@ -142,5 +144,6 @@ def read_groups(
         known_from_ms=_known_from_ms(chosen),
         newest_record_ms=newest_ms if newest_ms >= 0 else None,
         is_polled=is_polled(next(iter(chosen)).topic_id),
+        has_missing=folded.has_missing,
         problems=tuple(problems),
     )

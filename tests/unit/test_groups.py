@@ -163,6 +163,26 @@ def test_what_cannot_be_known_is_said() -> None:
     assert ["[3, 5)" in messages[0][1], "offset 2" in messages[1][1], "version 7" in messages[2][1]] == [True] * 3
 
 
+def test_a_part_of_the_log_that_is_gone_is_said_wherever_it_lay() -> None:
+    """An object at the beginning, in the middle, right behind what a moment reads; not one of a later time."""
+
+    def messages(gone: int, at_ms: int | None = None) -> list[str]:
+        builder = RepositoryBuilder()
+        builder.start(GROUP_LOG_TOPIC, 0)
+        keys = [
+            builder.put([log_slice(0, number, a_commit_batch(number, commit("bill", number), at_ms=at(number * 3600)))])
+            for number in range(4)
+        ]
+        builder.store.delete(keys[gone])
+        view = read_groups(builder.repository, coverage_of(builder), at_ms=at_ms)
+        assert view.has_missing == bool(view.problems)
+        return [problem.message.partition(":")[0] for problem in view.problems]
+
+    assert [messages(gone) for gone in range(3)] == [[f"{GROUP_LOG_TOPIC}-0"]] * 3
+    assert messages(2, at(3600)) == [f"{GROUP_LOG_TOPIC}-0"]
+    assert messages(2, at(0)) == []
+
+
 @pytest.fixture
 def stored(tmp_path: Path) -> RepositoryBuilder:
     """A repository in a folder, and its configuration."""

@@ -1,6 +1,6 @@
 """Where the recovery point cuts each partition, as far as the repository knows; see `mirror.core.cuts`.
 
-Opens the footers of the objects around the moment and nothing else: roll-ups leave watermark samples out.
+Opens the footers of the objects around the moment: roll-ups leave watermark samples out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,14 @@ from mirror.core.run_pieces import RunPieces
 from mirror.core.seal_times import SealTimes
 from mirror.core.segment.index import TopicObject
 from mirror.errors import NoMatchError, RefusedError
+from mirror.service.reading import iterate_stored
 from mirror.service.restore.samples import SampleReader, writer_of
+from mirror.storage.repository import Repository
 
 __all__ = ["Cuts", "find_cuts", "only_partitions"]
 
 _READERS = 8
+_MOST_LOOKED_AT_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def find_cuts(
     if point.kind in (PointKind.OFFSETS, PointKind.SNAPSHOT):
         return _at_offsets(point, chosen, mine)
     if point.kind is not PointKind.AT:
-        _refuse_too_early(point, mine)
+        _refuse_too_early(samples.repository, point, mine)
         if point.offsets:  # a plan that was frozen
             return _at_offsets(point, chosen, mine)
         whole = {
@@ -138,15 +141,37 @@ def _at_offsets(point: RecoveryPoint, chosen: Mapping[str, str], mine: Mapping[P
     return Cuts({t: topic_id for t, topic_id in chosen.items() if topic_id in named}, cuts, left_out)
 
 
-def _refuse_too_early(point: RecoveryPoint, mine: Mapping[PartitionId, PartitionCoverage]) -> None:
-    """``--until`` before the first record would restore nothing."""
+def _refuse_too_early(
+    repository: Repository, point: RecoveryPoint, mine: Mapping[PartitionId, PartitionCoverage]
+) -> None:
+    """``--until`` before the first record would restore nothing.
+
+    An index tells the time of the first record of each batch; a later one of the batch may be older. So where the index says that
+    there is none, batches are opened until one is found, or a few seconds' worth of them was looked at.
+    """
     oldest = (RunPieces.of(c.runs).oldest_ms("min_base_timestamp_ms") for c in mine.values())
     first = [oldest_ms for oldest_ms in oldest if oldest_ms is not None]
-    if point.time_ms is not None and first and point.time_ms < min(first):
-        raise RefusedError(
-            f"no record of the selected topics is as old as {format_moment(point.time_ms)}",
-            hint=f"the oldest is of {format_moment(min(first))}",
-        )
+    if point.time_ms is None or not first or point.time_ms >= min(first):
+        return
+    seen_bytes, oldest_ms = 0, min(first)
+    for coverage in mine.values():
+        for clipped in iterate_stored(repository, coverage):
+            if clipped.batch.header.is_control:
+                continue
+            oldest_ms = min([oldest_ms, *(record.timestamp_ms for record in clipped.records())])
+            if oldest_ms <= point.time_ms:
+                return
+            seen_bytes += len(clipped.batch.body)
+            if seen_bytes > _MOST_LOOKED_AT_BYTES:
+                raise RefusedError(
+                    f"no record of the selected topics is known to be as old as {format_moment(point.time_ms)}: none that begins a batch, "
+                    f"and none in the {_MOST_LOOKED_AT_BYTES >> 20} MiB that were opened",
+                    hint=f"the oldest of these is of {format_moment(oldest_ms)}; `mirror cat TOPIC --until` looks at all of them",
+                )
+    raise RefusedError(
+        f"no record of the selected topics is as old as {format_moment(point.time_ms)}",
+        hint=f"the oldest is of {format_moment(oldest_ms)}",
+    )
 
 
 def _at_moment(

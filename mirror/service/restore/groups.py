@@ -34,6 +34,8 @@ from mirror.storage.repository import Repository
 
 __all__ = ["GroupResult", "OnBefore", "add_groups", "put_groups", "refuse_active", "wanted_positions"]
 
+_NAMED_PROBLEMS = 5
+
 OnBefore = Callable[[Sequence[RecordedGroup]], Awaitable[None]]
 
 
@@ -112,6 +114,12 @@ def add_groups(
         return _without(plan, selection, "not captured yet at that moment")
     groups, notes = plan_groups(view.groups, plan.topics, choice=choice)
     problems = [problem.message for problem in view.problems]
+    if view.has_missing and not selection.allow_missing:
+        raise RefusedError(
+            "a part of the group log is gone from the repository, so groups may be missing or stand too low: "
+            + "; ".join(problems[:_NAMED_PROBLEMS]),
+            hint="`mirror verify` names the objects; --allow-missing restores what is known of groups, --no-groups leaves them all",
+        )
     return replace(plan, groups=groups, group_notes=(*notes, *late, *problems))
 
 

@@ -20,7 +20,7 @@ class SampleReader:
     """
 
     def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+        self.repository = repository
         self._lock = threading.Lock()
         self._by_key: dict[str, dict[tuple[PartitionId, int], list[WatermarkSample]]] = {}
 
@@ -37,7 +37,7 @@ class SampleReader:
             found = self._by_key.get(piece.object_key)
         if found is None:
             try:
-                index, _ = self._repository.read_index(piece.object_key)
+                index, _ = self.repository.read_index(piece.object_key)
             except ObjectNotFoundError as error:
                 raise DamageError(
                     f"{piece.object_key}: the object is gone, so what stood in the log then cannot be told",
