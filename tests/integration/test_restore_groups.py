@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,31 @@ async def test_a_bare_cluster(
     _, result = await restore(taken.repository, bare, selection)
     assert result.groups[0].left == (f"{group} in {name}-0: at 7, not 3",)
     assert _committed(bare, group, name) == [7, 4]
+
+
+async def test_groups_of_a_log_of_which_a_part_is_gone_are_refused(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """An object with nothing but commits is deleted: one position is known, another is not. Allowed, the plan says so."""
+    name, group = topic(2), f"g-{time.time_ns()}"
+    _produce(kafka.bootstrap, name, 0, 20)
+    _commit(kafka.bootstrap, f"{group}-first", name, {0: 1})  # the first commit of all makes the group log
+    taken = await _captured(kafka.bootstrap, name, tmp_path)
+    store = taken.repository.store
+    before = {info.key for info in taken.repository.list_segments()}
+    _commit(kafka.bootstrap, group, name, {0: 5, 1: 6})
+    await capture(kafka.bootstrap, [GROUP_LOG_TOPIC], store, go_on=taken)
+    with_commits = {info.key for info in taken.repository.list_segments()} - before
+    _commit(kafka.bootstrap, group, name, {0: 7})  # so that something follows in the same partition of the log
+    await capture(kafka.bootstrap, [GROUP_LOG_TOPIC], store, go_on=taken)
+    for key in with_commits:
+        store.delete(key)
+    selection = selection_of(name, prefix="gone-", groups=GroupChoice(globs=(group,)))
+    with pytest.raises(RefusedError, match="a part of the group log is gone"):
+        await restore(taken.repository, kafka.bootstrap, selection)
+    assert f"gone-{name}" not in AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=10).topics
+    connection = ClusterConnection(bootstrap_servers=(kafka.bootstrap,))
+    async with RestoreSession(taken.repository, read_inventory(taken.repository), connection, alias="dst") as session:
+        plan, _ = await session.plan(replace(selection, allow_missing=True), now_ms=time.time_ns() // 1_000_000)
+    assert any("are missing: commits may be unknown" in note for note in plan.group_notes)
+    assert [[position.target.partition for position in one.positions] for one in plan.groups] == [[0]]
