@@ -17,6 +17,7 @@ from mirror.storage.repository import Repository
 
 __all__ = ["command"]
 
+_NAMED = 3  # ranges of a kind in the first line; the table has all
 _TOPIC = re.compile(r"([A-Za-z0-9._-]{1,249})(?::(\d{1,9}))?", re.ASCII)
 
 
@@ -120,7 +121,7 @@ def _show_partition(entry: PartitionCoverage) -> None:
     )
     print_line(
         f"{entry.topic}:{entry.partition_id.partition} ({entry.partition_id.topic_id}) covers "
-        f"[{entry.start_offset}, {entry.next_offset}), position {entry.position}",
+        f"[{entry.start_offset}, {entry.next_offset}){_but_for(entry)}, position {entry.position}",
         bold=True,
     )
     print_line(f"  start {start} · {human_count(entry.overlap_offsets)} offsets stored more than once")
@@ -248,10 +249,25 @@ def _range(piece: Any) -> str:
     return f"[{piece.start_offset}, {piece.next_offset})"
 
 
+def _but_for(entry: PartitionCoverage) -> str:
+    """The offsets inside the coverage that are not stored; empty where there are none."""
+    lists = (("gap", [_range(gap) for gap in entry.gaps]), ("MISSING", [_range(hole) for hole in entry.missing]))
+    named = [
+        f"{word} {', '.join(ranges[:_NAMED])}{f' and {len(ranges) - _NAMED} more' if len(ranges) > _NAMED else ''}"
+        for word, ranges in lists
+        if ranges
+    ]
+    return f" but for {' and '.join(named)}" if named else ""
+
+
 def _piece(piece: CoveredRun) -> str:
-    return (
-        f"{human_count(piece.run.record_count)} records, {human_bytes(piece.run.stored_bytes)} {piece.run.body_codec}"
-    )
+    """Records and bytes are known of whole runs only: of one that is read in part, how many there can be at most."""
+    run = piece.run
+    stored = f"{human_bytes(run.stored_bytes)} {run.body_codec}"
+    if (piece.start_offset, piece.next_offset) == (run.start_offset, run.next_offset):
+        return f"{human_count(run.record_count)} records, {stored}"
+    at_most = min(run.record_count, piece.next_offset - piece.start_offset)
+    return f"up to {human_count(at_most)} records of the run {_range(run)}: {human_count(run.record_count)} records, {stored}"
 
 
 def _times(run: RunEntry) -> str:
@@ -267,6 +283,8 @@ def _coverage_json(entry: PartitionCoverage) -> dict[str, Any]:
                 "start_offset": piece.start_offset,
                 "next_offset": piece.next_offset,
                 "object_key": piece.object_key,
+                "run_start_offset": piece.run.start_offset,
+                "run_next_offset": piece.run.next_offset,
                 "record_count": piece.run.record_count,
                 "stored_bytes": piece.run.stored_bytes,
                 "body_codec": piece.run.body_codec,

@@ -33,7 +33,10 @@ def print_readings(point: RecoveryPoint, found: Readings | None) -> None:
         if count > _SHOWN:
             print_line(f"  … and {human_count(count - _SHOWN)} more (--json has all)")
         if any(one.only_until for one in found.differing):
-            print_line("  only --until: stamped up to then, but written later: late records, or a replay of old ones")
+            print_line(
+                "  only --until: stamped up to then, but written, or first seen by a worker, later: late records, a replay, "
+                "or a worker that stood still"
+            )
         if any(one.only_at for one in found.differing):
             print_line("  only --at: written by then, but stamped later: a producer's clock ran ahead")
     if found.unsure:

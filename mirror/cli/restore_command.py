@@ -1,7 +1,6 @@
 """``mirror restore``: load topics of a repository into a cluster."""
 
 import asyncio
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from mirror.cli.context import CliContext, json_option
 from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import emit_json, print_line
 from mirror.cli.progress import waiting
+from mirror.cli.rates import RATE_HELP, parse_rate
 from mirror.cli.restore_again import going_on, record_command, tell_record
 from mirror.cli.restore_options import selection_options
 from mirror.cli.restore_progress import RestoreProgress, restore_progress
@@ -38,14 +38,9 @@ __all__ = [
     "chosen_restore",
     "command",
     "open_session",
-    "parse_rate",
     "require_consentable",
     "run_restore",
 ]
-
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)B?(?:/s)?")
-_UNITS = {"": 1, "k": 1000, "M": 1_000_000, "G": 1_000_000_000}
-
 
 _BELOW = {
     "list": "mirror.cli.restore_list_command:list_command",
@@ -66,7 +61,7 @@ _BELOW = {
     metavar="FILE",
     help="Run just this plan of `mirror plan -o FILE`; takes the place of all options above.",
 )
-@click.option("--limit-rate", metavar="RATE", help="At most so much, such as 20MB/s.")
+@click.option("--limit-rate", metavar="RATE", help=RATE_HELP)
 @consent_options
 @click.option(
     "--replace-topics",
@@ -281,16 +276,3 @@ async def run_restore(
             f"next: `{record_command(cli, options.repository, 'verify', 'restore', asked.restore_id)}` proves it"
         )
     return 0
-
-
-def parse_rate(text: str) -> int:
-    """Bytes per second of ``20MB/s``, ``500k``, ``1.5G``; decimal units.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    match = _RATE.fullmatch(text.strip())
-    bytes_per_second = int(float(match[1]) * _UNITS[match[2]]) if match else 0
-    if bytes_per_second < 1:
-        raise UsageError(f"--limit-rate {text}: not a rate", hint="write it as 20MB/s")
-    return bytes_per_second

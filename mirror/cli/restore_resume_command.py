@@ -6,7 +6,8 @@ import click
 
 from mirror.cli.consent import Consent, consent_options
 from mirror.cli.context import CliContext, json_option, pass_cli
-from mirror.cli.restore_command import RunOptions, open_session, parse_rate, require_consentable, run_restore
+from mirror.cli.rates import RATE_HELP, parse_rate
+from mirror.cli.restore_command import RunOptions, open_session, require_consentable, run_restore
 from mirror.cli.restore_named import find_named
 
 __all__ = ["resume_command"]
@@ -15,7 +16,7 @@ __all__ = ["resume_command"]
 @click.command(name="resume")
 @click.argument("restore", metavar="ID")
 @click.option("--repository", default="", metavar="ALIAS", help="Another repository than the worker's.")
-@click.option("--limit-rate", metavar="RATE", help="At most so much, such as 20MB/s.")
+@click.option("--limit-rate", metavar="RATE", help=RATE_HELP)
 @consent_options
 @click.option(
     "--replace-topics",

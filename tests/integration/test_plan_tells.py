@@ -91,7 +91,7 @@ def test_a_replay_is_told_by_both_counts(
     )
     said = capsys.readouterr().out
     assert f"--at and --until {moment} differ in 1 partition; this plan takes --at" in said
-    assert "only --until: stamped up to then, but written later" in said
+    assert "only --until: stamped up to then, but written, or first seen by a worker, later" in said
     assert "only --at" not in said.replace("only --at  only --until", "")
 
 

@@ -104,3 +104,35 @@ def test_other_objects_name_the_command_that_shows_them(key: str, command: str) 
     with pytest.raises(UsageError, match="no segment object") as raised:
         inspect_object(RepositoryBuilder().repository, key)
     assert f"`{command}`" in str(raised.value.hint)
+
+
+def test_what_is_read_in_part_and_what_is_lost_is_said(
+    tmp_path: Path, builder: RepositoryBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a run that is read in part, at most so many records as it has offsets there; the gap stands beside the coverage."""
+    builder.start("orders", 0)
+    builder.put([a_slice("orders", 0, 0, a_batch(0, 10))])
+    builder.put(
+        gaps=[
+            GapEntry(
+                topic="orders",
+                topic_id=TOPIC_ID,
+                partition=0,
+                start_offset=10,
+                next_offset=14,
+                reason="retention",
+                detected_at_ms=T0_MS,
+            )
+        ]
+    )
+    builder.put([a_slice("orders", 0, 14, a_batch(14, 10))])
+    builder.put([a_slice("orders", 0, 18, a_batch(18, 12))])
+    code, out, _ = inspect(tmp_path, capsys, "orders:0")
+    assert code == 0
+    said = " ".join(out.split())
+    assert "covers [0, 30) but for gap [10, 14), position 30" in said
+    assert said.count("up to ") == 1
+    assert "records of the run [" in said
+    _, out, _ = inspect(tmp_path, capsys, "orders:0", "--json")
+    for piece in json.loads(out)["partitions"][0]["runs"]:
+        assert piece["run_start_offset"] <= piece["start_offset"] < piece["next_offset"] <= piece["run_next_offset"]

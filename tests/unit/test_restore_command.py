@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mirror.cli.restore_command import parse_rate
+from mirror.cli.rates import parse_rate
 from mirror.cli.restore_options import pairs, read_offsets
 from mirror.cli.restore_progress import RestoreProgress, restore_progress
 from mirror.core.positions import TopicPartition
@@ -53,18 +53,34 @@ def _plan(**records: int) -> RestorePlan:
 
 
 @pytest.mark.parametrize(
-    ("text", "rate"), [("20MB/s", 20_000_000), ("500k", 500_000), ("1.5G", 1_500_000_000), ("7B/s", 7), ("9", 9)]
+    ("text", "rate"),
+    [
+        ("20MB/s", 20_000_000),
+        ("0.2MB/s", 200_000),
+        ("40KB/s", 40_000),
+        ("60kB/s", 60_000),
+        ("20KiB/s", 20_480),
+        ("1MiB/s", 1_048_576),
+        ("1 MiB", 1_048_576),
+        ("2GiB/s", 2_147_483_648),
+        ("1GB/s", 1_000_000_000),
+        ("500k", 500_000),
+        ("1.5G", 1_500_000_000),
+        ("7B/s", 7),
+        ("9", 9),
+    ],
 )
 def test_rates(text: str, rate: int) -> None:
-    """Decimal units, with or without B/s."""
+    """The units of the configuration, with decimals, with or without /s."""
     assert parse_rate(text) == rate
 
 
-@pytest.mark.parametrize("text", ["", "fast", "0", "-1M", "1MiB"])
+@pytest.mark.parametrize("text", ["", "fast", "0", "-1M", "1mb/s", "20Mbit/s", "1.MB", "0.1B", "1e9", "MB/s"])
 def test_what_is_no_rate(text: str) -> None:
-    """Said, not guessed."""
-    with pytest.raises(UsageError, match="--limit-rate"):
+    """Said, not guessed, with the units that there are."""
+    with pytest.raises(UsageError, match="--limit-rate") as refused:
         parse_rate(text)
+    assert "KiB" in str(refused.value.hint)
 
 
 @pytest.mark.parametrize("values", [["a"], ["=b"], ["a="], ["a=b", "a=c"]])
