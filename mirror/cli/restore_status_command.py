@@ -151,7 +151,15 @@ def _print_verdict(cli: CliContext, named: NamedRestore, standings: Sequence[Top
         print_line(f"next: `{record_command(cli, repository, 'verify', 'restore', name)}` compares every record")
     else:
         print_line(f"UNFINISHED: {done} of {len(standings)} topics are complete", bold=True, color="yellow")
-        print_line(
-            f"next: `{record_command(cli, repository, 'restore', 'resume', name)}` goes on, "
-            f"`{record_command(cli, repository, 'restore', 'abort', name)}` puts everything back"
-        )
+        resume = record_command(cli, repository, "restore", "resume", name)
+        abort = record_command(cli, repository, "restore", "abort", name)
+        if written := [one.topic.target_topic for one in standings if one.is_in_the_way]:
+            print_line(
+                f"others wrote into {len(written)} unfinished topics ({', '.join(written[:5])}): `{resume}` is refused",
+                color="red",
+            )
+            print_line(
+                f"next: stop those producers; `{abort} --foreign` puts everything back, and deletes their records"
+            )
+        else:
+            print_line(f"next: `{resume}` goes on, `{abort}` puts everything back")

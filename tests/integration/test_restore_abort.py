@@ -60,6 +60,32 @@ def test_abort_of_a_killed_restore_leaves_nothing(cli: RestoreCli) -> None:
     assert cli.json("restore", "list")["restores"][0]["state"] == "done"
 
 
+@pytest.mark.parametrize("mode", ["exact", "translated"])
+def test_records_of_others_in_an_unfinished_topic_go_only_with_a_word(cli: RestoreCli, mode: str) -> None:
+    """They follow what a killed restore loaded: status shows them, and promises no resume, which is refused; abort keeps them."""
+    copy = f"s-{cli.topic}"
+    cli.kill_in_the_middle("s-", "--offsets", mode)
+    name = cli.json("restore", "list")["restores"][0]["restore_id"]
+    (topic,) = cli.json("restore", "status", name, code=3)["topics"]
+    assert topic["later_offsets"] == 0
+    there = topic["there_offsets"]
+    assert "goes on" in cli.says("restore", "status", name, code=3)
+    produce(cli.bootstrap, copy, 5, partition=1)
+    (topic,) = cli.json("restore", "status", name, code=3)["topics"]
+    assert (topic["standing"], topic["there_offsets"], topic["later_offsets"]) == ("unfinished", there, 5)
+    said = cli.says("restore", "status", name, code=3)
+    assert "is refused" in said
+    assert "goes on" not in said
+    before = watermarks(cli.bootstrap, copy, 2)
+    assert cli.run("restore", "resume", name, *cli.consent) == 4
+    said = cli.says("restore", "abort", name, *cli.consent, code=3)
+    assert copy in said
+    assert "5 offsets were written since" in said
+    assert watermarks(cli.bootstrap, copy, 2) == before
+    assert cli.json("restore", "abort", name, "--foreign", *cli.consent)["done"]
+    assert copy not in topic_names(cli.bootstrap)
+
+
 def test_abort_makes_an_empty_topic_empty_again(cli: RestoreCli) -> None:
     """It was there, empty, with settings of its own: so it is afterwards."""
     copy = f"e-{cli.topic}"

@@ -1,21 +1,26 @@
 """How far a restore has come, as its topics on the target tell: their marks and where their logs end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import ALL_TIMES, OffsetMode
 from mirror.core.restore_mark import RestoreMark
+from mirror.core.restore_plan import TopicState
 from mirror.core.restore_record import RecordedTopic
 from mirror.kafka.admin import Admin, non_default
 from mirror.kafka.client import MirrorClient
-from mirror.kafka.cluster import describe_cluster, log_offsets
+from mirror.kafka.cluster import LogOffsets, describe_cluster, log_offsets
 from mirror.service.restore.plan_file import PlanFile
+from mirror.service.restore.strangers import count_strangers_records
 
 __all__ = ["UNKNOWN_BEFORE", "Standing", "TopicStanding", "stand_of", "topics_of_plan"]
 
 UNKNOWN_BEFORE = "not known"
+_HELD_RECORDS = frozenset(
+    {TopicState.APPENDED.value, TopicState.BEGINNING.value, TopicState.FILLED.value, TopicState.COMPLETE.value}
+)
 
 
 class Standing(StrEnum):
@@ -38,7 +43,7 @@ class TopicStanding:
         standing: what there is.
         there_offsets: offsets of what is restored that the logs have, of ``wanted_offsets``.
         wanted_offsets: where all its logs will end, together.
-        later_offsets: offsets beyond those: somebody else's.
+        later_offsets: offsets beyond those, and others' records among those of what is unfinished: somebody else's.
         partition_count: of the topic on the target; 0 where it is not there.
         other: the options of the other restore.
     """
@@ -50,6 +55,12 @@ class TopicStanding:
     later_offsets: int = 0
     partition_count: int = 0
     other: str = ""
+
+    @property
+    def is_in_the_way(self) -> bool:
+        """Whether others wrote into what is unfinished, so that no run goes on with it."""
+        held = self.topic.before in _HELD_RECORDS
+        return self.standing is Standing.UNFINISHED and self.later_offsets > 0 and not held
 
 
 def topics_of_plan(planned: PlanFile) -> list[RecordedTopic]:
@@ -89,6 +100,8 @@ async def stand_of(client: MirrorClient, admin: Admin, topics: Sequence[Recorded
     configs = await admin.topic_configs(names)
     partitions = [TopicPartition(name, number) for name in names for number in range(len(there[name].partitions))]
     logs = await log_offsets(client, partitions) if partitions else {}
+    marks = {name: RestoreMark.read(non_default(configs[name])) for name in names}
+    strangers = await _strangers(client, topics, marks, logs)
     found: list[TopicStanding] = []
     for topic in topics:
         name = topic.target_topic
@@ -98,20 +111,38 @@ async def stand_of(client: MirrorClient, admin: Admin, topics: Sequence[Recorded
             continue
         count = len(there[name].partitions)
         ends = [logs[TopicPartition(name, number)].high_watermark for number in range(count)]
-        mark = RestoreMark.read(non_default(configs[name]))
-        pairs = list(zip(ends, [*topic.log_ends, *[0] * count], strict=False))
+        mark = marks[name]
+        others = [strangers.get(TopicPartition(name, number), 0) for number in range(count)]
+        least = [*topic.log_ends, *[0] * count][:count]
         found.append(
             TopicStanding(
                 topic=topic,
                 standing=_standing(topic, ends, mark),
-                there_offsets=sum(min(end, least) for end, least in pairs),
+                there_offsets=sum(min(end - more, to) for end, more, to in zip(ends, others, least, strict=True)),
                 wanted_offsets=wanted,
-                later_offsets=sum(max(0, end - least) for end, least in pairs),
+                later_offsets=sum(max(more, end - to) for end, more, to in zip(ends, others, least, strict=True)),
                 partition_count=count,
                 other="" if mark is None or mark.value == topic.mark else mark.option,
             )
         )
     return found
+
+
+async def _strangers(
+    client: MirrorClient,
+    topics: Sequence[RecordedTopic],
+    marks: Mapping[str, RestoreMark | None],
+    logs: Mapping[TopicPartition, LogOffsets],
+) -> dict[TopicPartition, int]:
+    """Others' records in the partitions of what is unfinished and held nothing before: where it ends says nothing of them."""
+    unfinished = {
+        topic.target_topic
+        for topic in topics
+        if topic.before not in _HELD_RECORDS
+        and (mark := marks.get(topic.target_topic)) is not None
+        and mark.value == topic.mark
+    }
+    return await count_strangers_records(client, {name: log for name, log in logs.items() if name.topic in unfinished})
 
 
 def _standing(topic: RecordedTopic, ends: Sequence[int], mark: RestoreMark | None) -> Standing:
