@@ -31,7 +31,7 @@ def print_plan(plan: RestorePlan) -> None:
     )
     if plan.target_is_source:
         print_line("THIS IS THE SOURCE CLUSTER", bold=True, color="red")
-    print_line(f"recovery point: {plan.point.option} · offsets {_MODES[plan.offsets]}")
+    print_line(f"recovery point: {plan.point.option} · offsets {_mode(plan)}")
     rows = [
         (
             topic.topic,
@@ -80,7 +80,12 @@ def _print_groups(plan: RestorePlan) -> None:
         print_line(f"consumer groups: {note}", color="yellow")
 
 
-_MODES = {OffsetMode.EXACT: "as in the source", OffsetMode.TRANSLATED: "translated: from 0, without holes"}
+def _mode(plan: RestorePlan) -> str:
+    if plan.offsets is OffsetMode.EXACT:
+        return "as in the source"
+    follows = {bool(p.base_offset) for topic in plan.topics for p in topic.partitions if p.coverage is not None}
+    begin = "from 0" if True not in follows else "behind what is there"
+    return f"translated: {begin}{', else from 0' if len(follows) > 1 else ''}, without holes"
 
 
 def _accuracy(plan: RestorePlan) -> list[str]:

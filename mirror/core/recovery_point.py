@@ -64,9 +64,11 @@ class RecoveryPoint:
         kind: how.
         time_ms: of ``AT`` and ``UNTIL``; of ``SNAPSHOT`` once it is resolved: when it was taken.
         offsets: of ``OFFSETS``: the offset after the last one that is wanted; partitions that are not named are not restored. A frozen
-            plan bounds ``UNTIL`` in the same way; ``SNAPSHOT`` has those of the snapshot once it is resolved.
+            plan bounds ``UNTIL`` in the same way, and the proof of a restore ``LATEST``; ``SNAPSHOT`` has those of the snapshot once
+            it is resolved.
         snapshot: the name of ``SNAPSHOT``.
         since_ms: the other end: with ``AT`` what stood in the log then is left out, else records with an earlier timestamp.
+        planned_at: of ``OFFSETS``: when a plan made them of ``--latest``, which is what was asked for; empty if none did.
     """
 
     kind: PointKind
@@ -74,6 +76,7 @@ class RecoveryPoint:
     offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
     since_ms: int | None = None
     snapshot: str = ""
+    planned_at: str = ""
 
     @property
     def bounds(self) -> TimeBounds:
@@ -88,6 +91,8 @@ class RecoveryPoint:
         since = "" if self.since_ms is None else f" --since {format_moment(self.since_ms)}"
         if self.kind is PointKind.LATEST:
             return f"--latest{since}"
+        if self.planned_at:
+            return f"--latest{since} (as planned at {self.planned_at})"
         if self.kind is PointKind.OFFSETS:
             return f"--to-offsets FILE{since}"
         if self.kind is PointKind.SNAPSHOT:

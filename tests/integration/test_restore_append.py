@@ -23,6 +23,7 @@ from mirror.service.restore.run import RestoreSession, read_inventory
 from mirror.storage.folder import FolderStore
 from mirror.storage.repository import Repository
 from tests.capture import Capture, capture
+from tests.restore_cli import RestoreCli
 from tests.restoring import Seen, consume_all, restore, selection_of, without_offsets, write_config
 
 pytestmark = pytest.mark.servers
@@ -166,3 +167,29 @@ def test_the_plan_warns_and_exact_offsets_are_refused(
     assert f"{copy}: APPENDED behind the 5 offsets that are there" in said
     assert "TWICE" in said
     assert consume_all(kafka.bootstrap, copy) == before
+
+
+def test_an_append_is_proved_by_its_id(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asked for as --latest, which its record says too; also where a plan's file was run, and where the repository has gone on."""
+    cli = RestoreCli(kafka.bootstrap, tmp_path, topic(2), f"g-{time.time_ns()}", capsys)
+    cli.prepare()
+    for prefix in ("a-", "b-"):
+        topic(2, name=f"{prefix}{cli.topic}")
+        _produce(kafka.bootstrap, f"{prefix}{cli.topic}", 19, text="theirs ")
+    options = ["--offsets", "translated", "--if-not-empty", "append"]
+    assert "translated: behind what is there, else from 0, without holes" in " ".join(
+        cli.says("plan", *cli.asked("a-", *options)[1:]).split()
+    )
+    plan = str(tmp_path / "plan.json")
+    cli.says("plan", *cli.asked("b-", *options, "-o", plan)[1:])
+    typed = cli.restore("a-", *options)
+    by_file = cli.json("restore", "--plan", plan, *cli.consent)["restore_id"]
+    assert cli.stands(f"a-{cli.group}", f"a-{cli.topic}") == [119, 120]
+    for name in (typed, by_file):
+        cli.store_more(3)
+        said = cli.says("verify", "restore", name)
+        assert "PROVED" in said
+        assert "--latest" in said
+        assert "--to-offsets" not in said + cli.says("restore", "status", name) + cli.says("restore", "list")

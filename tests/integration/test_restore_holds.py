@@ -47,7 +47,7 @@ async def _restored(bootstrap: str, name: str, folder: Path) -> Path:
 async def test_a_hold_is_listed_and_released(
     kafka: Any, topic: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says how many offsets go; without consent nothing is changed; released, the source's retention is back."""
+    """It says how many offsets go; without consent nothing is changed; released, the source's retention is back, which a proof accepts."""
     name = topic(1, retention_ms="3600000", segment_ms="60000")
     config = await _restored(kafka.bootstrap, name, tmp_path)
     assert len(consume_all(kafka.bootstrap, f"h-{name}")) == 10
@@ -68,8 +68,15 @@ async def test_a_hold_is_listed_and_released(
     assert "`mirror holds list --target dst` shows it" in capsys.readouterr().err
     assert await asyncio.to_thread(run, "release") == 4
     assert _configs(kafka.bootstrap, f"h-{name}")["retention.ms"] == "-1"
+    proving = ["prove", "--target", "dst", "--latest", "--topic", name, "--prefix", "h-", "--no-groups", "--json"]
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, ["--config", str(config), *proving]) == 0
     assert await asyncio.to_thread(run, "release", "--yes") == 0
     assert _configs(kafka.bootstrap, f"h-{name}")["retention.ms"] == "3600000"
+    capsys.readouterr()
+    await asyncio.to_thread(main, ["--config", str(config), *proving])
+    found = json.loads(capsys.readouterr().out)["differences"]
+    assert not [text for text in found if "retention" in text], found  # records may be gone by now
     assert await asyncio.to_thread(run, "release", "--yes") == 2
 
 

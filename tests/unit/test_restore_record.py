@@ -270,3 +270,16 @@ def test_mapped_offsets() -> None:
         139,
         None,
     ]
+
+
+def test_a_plan_of_all_that_is_stored_says_so() -> None:
+    """Its file names offsets, but shows what was asked for; a proof of one without a file keeps the kind, which writers are known by."""
+    topics = {"orders": {"topic_id": TOPIC_ID, "target_topic": "orders", "partitions": [[0, 0, 9]]}}
+    frozen = a_plan_file(kind="offsets", time_ms=None, offsets={"orders": {"0": 9}}, was_latest=True)
+    assert frozen.selection.point.option == "--latest (as planned at 2026-11-18T11:06:40.000Z)"
+    by_hand = a_plan_file(kind="offsets", time_ms=None, offsets={"orders": {"0": 9}})
+    assert by_hand.selection.point.option == "--to-offsets FILE"
+    assert by_hand.restore_id == frozen.restore_id
+    found = a_plan_file(kind="latest", time_ms=None, topics=topics).as_found()
+    assert (found.kind, found.offsets, found.selection.point.option) == ("latest", {"orders": {"0": 9}}, "--latest")
+    assert found.is_frozen

@@ -128,10 +128,28 @@ class _Comparison:
         if wanted is None:
             self.difference = f"offset {record.offset} holds a record that this restore did not bring"
         elif self._keeps_offsets and record.offset != wanted.offset:
-            self.difference = f"offset {record.offset} holds the record of offset {wanted.offset}"
-        elif (wanted.timestamp_ms, wanted.tail) != (record.timestamp_ms, record.tail):
+            self.difference = self._misplaced(record, wanted)
+        elif not _is_same(record, wanted):
             self.difference = f"offset {record.offset} holds another record than the repository's {wanted.offset}"
         else:
             self._records += 1
             self._digest.update(_COORDINATES.pack(record.offset, record.timestamp_ms))
             self._digest.update(record.tail)
+
+    def _misplaced(self, record: RawRecord, wanted: RawRecord) -> str:
+        """What it means that the target goes on with ``record`` where the repository goes on with ``wanted``, of another offset."""
+        at_offset = next((one for one in self._stored if one.offset >= record.offset), None)
+        if at_offset is not None and at_offset.offset == record.offset and _is_same(record, at_offset):
+            return f"offsets [{wanted.offset}, {record.offset}) are missing on the target"
+        if _is_same(record, wanted):
+            return f"offset {record.offset} holds the record of offset {wanted.offset}"
+        if record.offset < wanted.offset:
+            return f"offset {record.offset} holds a record that this restore did not bring"
+        return (
+            f"offsets [{wanted.offset}, {record.offset}) are missing on the target, "
+            f"and offset {record.offset} holds a record that this restore did not bring"
+        )
+
+
+def _is_same(one: RawRecord, other: RawRecord) -> bool:
+    return (one.timestamp_ms, one.tail) == (other.timestamp_ms, other.tail)

@@ -76,6 +76,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
     if_not_empty: str = IfNotEmpty.REFUSE.value
     discard_unstored: bool = False
     replaced: dict[str, list[int]] = {}  # target topic: where each of its logs ended
+    was_latest: bool = False  # `--latest` was asked for: the offsets are where the repository reached then
 
     @property
     def restore_id(self) -> str:
@@ -118,8 +119,8 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
         offsets = {name: found for name, found in ends.items() if found}
         if not offsets:  # without records, as with `--only-state`, there is nothing to freeze
             return self
-        kind = PointKind.OFFSETS.name.lower() if self.kind == PointKind.LATEST.name.lower() else self.kind
-        return msgspec.structs.replace(self, kind=kind, offsets=offsets)
+        # The kind stays: what the restore wrote is known by it, see `identity`.
+        return msgspec.structs.replace(self, offsets=offsets)
 
     @property
     def selection(self) -> RestoreSelection:
@@ -142,6 +143,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True):
                 offsets=offsets,
                 since_ms=self.since_ms,
                 snapshot=self.snapshot,
+                planned_at=self.created_at if self.was_latest else "",
             ),
             offsets=OffsetMode[self.offset_mode.upper()],
             max_fill_s=self.max_fill_s,
@@ -255,6 +257,7 @@ def freeze(
         state_captured_at_ms=None if plan.state is None else plan.state.captured_at_ms,
         kept_configs=_kept(plan),
         reason=reason,
+        was_latest=point.kind is PointKind.OFFSETS and plan.point.kind is PointKind.LATEST,
     )
 
 

@@ -1,7 +1,7 @@
 """The proof of a restore: everything that the plan wanted is on the target, compared record by record, and nothing else."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mirror.core.not_empty import IfNotEmpty
@@ -95,7 +95,8 @@ async def prove_restore(
     """
     plan = await with_appended(repository, client, plan)
     topics = [await _prove_topic(repository, client, admin, plan, topic, on_progress) for topic in plan.topics]
-    differences = await _group_differences(repository, client, plan)
+    absent = [topic.target_topic for topic in topics if not topic.partitions]
+    differences = await _group_differences(repository, client, plan, absent)
     return RestoreProof(
         topics=tuple(topics),
         groups=len(plan.groups),
@@ -126,14 +127,16 @@ async def _prove_topic(
     name = topic.target_topic
     described = (await describe_cluster(client, [name])).topics.get(name)
     if described is None:
-        return TopicProof(topic=topic.topic, target_topic=name, partitions=(), differences=("it is not there",))
+        return TopicProof(topic=topic.topic, target_topic=name, partitions=(), differences=("it is not on the target",))
     differences: list[str] = []
     if len(described.partitions) != len(topic.partitions):
         differences.append(f"{len(described.partitions)} partitions instead of {len(topic.partitions)}")
     there = non_default((await admin.topic_configs([name]))[name])
+    released = {hold.name: hold.wanted for hold in topic.held}  # a hold may be over, or still be there
     for key in sorted(there.keys() | topic.final_configs.keys()):
         wanted, found = topic.final_configs.get(key, "the default"), there.get(key, "the default")
-        if wanted != found:
+        is_released = key in released and there.get(key) == released[key]
+        if wanted != found and not is_released:
             differences.append(f"{key} is {found} instead of {wanted}")
     numbers = range(min(len(described.partitions), len(topic.partitions)))
     logs = await log_offsets(client, [TopicPartition(name, number) for number in numbers])
@@ -170,6 +173,9 @@ async def _prove_partition(
         return PartitionProof(records=0, digest="", difference=difference)
     if partition.there_next_offset:  # just what was appended
         log = LogOffsets(partition.base_offset, partition.there_next_offset, partition.there_next_offset)
+    elif not exact and log.log_start_offset and plan.if_not_empty is not IfNotEmpty.APPEND:
+        gone = f"offsets [0, {log.log_start_offset}) are missing on the target"
+        return PartitionProof(records=0, digest="", difference=gone)
     proof = await compare_partition(
         repository, partition.coverage, reader, target, topic_id, log, times=times, keeps_offsets=exact
     )
@@ -183,7 +189,11 @@ async def _prove_partition(
     return PartitionProof(records=proof.records, digest=proof.digest, difference=difference)
 
 
-async def _group_differences(repository: Repository, client: MirrorClient, plan: RestorePlan) -> list[str]:
+async def _group_differences(
+    repository: Repository, client: MirrorClient, plan: RestorePlan, absent: Sequence[str]
+) -> list[str]:
+    if plan.groups and absent:
+        return [f"consumer groups are not compared: topic {', '.join(absent[:5])} is not on the target"]
     differences: list[str] = []
     try:
         wanted = await wanted_positions(repository, client, plan)
