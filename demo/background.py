@@ -57,7 +57,15 @@ def up(procfile: Path) -> None:
         lambda: page(at.web + "/readyz") is not None,
         timeout_s=60,
     )
+    # What is suggested next reads the repository.
+    mirror = Mirror(config_path)
+    wait_for("the first orders are stored", lambda: _orders_are_stored(mirror), timeout_s=60, every_s=0.5)
     _tell(at, config_path)
+
+
+def _orders_are_stored(mirror: Mirror) -> bool:
+    _, found = mirror.ask("inspect")
+    return any(topic["topic"] == "shop.orders" and topic["records"] for topic in found.get("topics", []))
 
 
 def down() -> None:
@@ -130,7 +138,7 @@ def _tell(at: Addresses, config_path: Path) -> None:
     for command in (
         "status --watch",
         "inspect shop.orders:0",
-        f"plan --target {CLUSTER} --at '1m ago' --topic shop.orders --prefix copy-",
+        f"plan --target {CLUSTER} --latest --topic shop.orders --prefix copy-",
     ):
         console.print(Text(f"  {mirror} {command}"), style="green", soft_wrap=True)
     console.print("\n`make down` stops all of it.")

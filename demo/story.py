@@ -158,6 +158,8 @@ def _play(show: Show, checks: Checks, stage: Stage) -> None:
     checks.claim(half + rest == after[TOPIC].records, f"{GROUP} got every order once, and no broken one")
 
     show.step("What is stored is sound, and the worker ends as it should")
+    # The restored topics are new to the worker, which stores their settings a discovery after it has taken them over.
+    wait_for("the restored topics are captured", lambda: _all_captured(stage), timeout_s=60, every_s=0.5)
     show.command("mirror verify")
     checks.claim(stage.mirror.run("verify") == 0, "`mirror verify` found no damage")
     _end_worker(show, checks, stage)
@@ -175,6 +177,12 @@ def _nothing_lags(stage: Stage) -> bool:
     _, status = stage.mirror.ask("status")
     partitions: list[dict[str, Any]] = status.get("partitions", [])
     return status.get("verdict") == "SAFE" and not any(partition["lag_offsets"] for partition in partitions)
+
+
+def _all_captured(stage: Stage) -> bool:
+    _, found = stage.mirror.ask("verify", "--quick")
+    notes: list[dict[str, Any]] = found.get("notes", [])
+    return "notes" in found and not any(note["kind"] == "topic_missing" for note in notes)
 
 
 def _end_worker(show: Show, checks: Checks, stage: Stage) -> None:

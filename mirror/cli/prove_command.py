@@ -84,9 +84,9 @@ async def run_proof(
     source, inventory, opening = opened
     began_s = time.monotonic()
 
-    def show(topic: str, records: int) -> None:
+    def show(partition: str, records: int) -> None:
         if not cli.as_json and records:
-            print_line(f"  {topic}: {human_count(records)} records of a partition compared", err=True)
+            print_line(f"  {partition}: {human_count(records)} records compared", err=True)
 
     async with opening as session:
         with waiting(f"the cluster {target}", quiet=cli.as_json):

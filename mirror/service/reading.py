@@ -28,7 +28,7 @@ from mirror.core.segment.index import RunEntry
 from mirror.core.segment.layout import checksum_of
 from mirror.errors import DamageError, ObjectNotFoundError
 from mirror.service.read_planning import ReadTask, plan_windows
-from mirror.storage.repository import Repository
+from mirror.storage.repository import DAMAGED_BODY_HINT, Repository
 
 __all__ = ["ClippedBatch", "LoadedRun", "ReadTask", "iterate_runs", "iterate_stored", "load_task"]
 
@@ -135,7 +135,7 @@ def load_task(repository: Repository, task: ReadTask) -> list[LoadedRun]:
                 raise DamageError(
                     f"{task.object_key}: run of {run.topic_partition} [{run.start_offset}, {run.next_offset}) does not "
                     "match its checksum",
-                    hint="`mirror verify` lists every damaged range",
+                    hint=DAMAGED_BODY_HINT,
                 )
             stored[run.position] = body
     by_position = {(run.position, run.partition_id): run for run in entries}

@@ -44,7 +44,10 @@ def check_topic_objects(
     damaged = {(f.topic, f.topic_id) for f in report.findings if f.kind == "topic_damaged"}
     for topic, topic_id in sorted(lacking - damaged):
         # No finding: a worker that may not read a topic's configs stores its data all the same.
-        message = "there is no topic object: a restore would have to guess its partition count and configs"
+        message = (
+            "there is no topic object: a restore would have to guess its partition count and configs (of a young topic a worker "
+            "stores it within two discovery_intervals)"
+        )
         report.notes.append(Note(kind="topic_missing", message=message, topic=topic, topic_id=topic_id))
 
 

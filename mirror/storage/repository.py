@@ -41,7 +41,12 @@ from mirror.errors import (
 )
 from mirror.storage.object_store import ObjectInfo, ObjectStore
 
-__all__ = ["Repository", "create_repository", "open_repository"]
+__all__ = ["DAMAGED_BODY_HINT", "Repository", "create_repository", "open_repository"]
+
+DAMAGED_BODY_HINT = (
+    "`mirror verify` lists every damaged range; leave the topic out (--exclude) to restore the others first; --allow-missing helps "
+    "only once the object is moved aside, which loses what else it holds; a sound copy in its place mends all"
+)
 
 _FOOTER_GUESS_BYTES = 64 << 10
 _READERS = 16
@@ -109,7 +114,7 @@ class Repository:
         if len(stored) != run.stored_bytes or checksum_of((stored,)) != run.checksum:
             raise DamageError(
                 f"{key}: run of {run.topic_partition} [{run.start_offset}, {run.next_offset}) does not match its checksum",
-                hint="`mirror verify` lists every damaged range",
+                hint=DAMAGED_BODY_HINT,
             )
         return stored
 

@@ -154,5 +154,6 @@ def test_damage_is_told_before_anything_of_the_run_is_used(damage: str) -> None:
         body[HEADER_BYTES + 200] ^= 1
     if damage != "gone":
         repository.store.put(key, bytes(body[: 300 if damage == "cut" else None]))
-    with pytest.raises(DamageError, match=r"t-0 \[0, 50\)"):
+    with pytest.raises(DamageError, match=r"t-0 \[0, 50\)") as damaged:
         list(iterate_stored(repository, coverages[0]))
+    assert ("leave the topic out (--exclude)" in str(damaged.value.hint)) is (damage != "gone")

@@ -1,4 +1,4 @@
-"""`--until` before everything is refused; before everything as far as indexes tell, batches are opened."""
+"""`--until` before everything is refused; before everything as far as indexes tell, batches are opened. `--at` behind everything."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from tests.observe_builders import T0_MS, TOPIC_ID, RepositoryBuilder, a_slice
 DAY_MS = 24 * 60 * 60 * 1000
 
 
-def until(time_ms: int) -> int:
+def until(time_ms: int, kind: PointKind = PointKind.UNTIL) -> int:
     """Where the cut of the one partition lies; its second batch begins at the present and holds a record five days older."""
     builder = RepositoryBuilder()
     builder.start("orders", 0)
@@ -28,7 +28,7 @@ def until(time_ms: int) -> int:
     builder.put([a_slice("orders", 0, 0, first + second)])
     table = load_table(builder.repository, on_damage=lambda key, error: pytest.fail(f"{key}: {error}")).table
     selection = RestoreSelection(
-        topics=TopicFilter(include=("orders",)), point=RecoveryPoint(kind=PointKind.UNTIL, time_ms=time_ms)
+        topics=TopicFilter(include=("orders",)), point=RecoveryPoint(kind=kind, time_ms=time_ms)
     )
     found = find_cuts(
         SampleReader(builder.repository),
@@ -59,3 +59,10 @@ def test_what_was_not_opened_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(cutting, "_MOST_LOOKED_AT_BYTES", 10)
     with pytest.raises(RefusedError, match="is known to be as old as"):
         until(T0_MS - 3 * DAY_MS)
+
+
+def test_behind_the_newest_thing_stored_the_refusal_names_latest() -> None:
+    """An idle cluster stores nothing: all that there is may be what is wanted."""
+    with pytest.raises(RefusedError, match="the newest thing stored is of") as refused:
+        until(T0_MS + DAY_MS, PointKind.AT)
+    assert "--latest brings the same records" in str(refused.value.hint)

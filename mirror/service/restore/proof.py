@@ -87,7 +87,7 @@ async def prove_restore(
         repository: what should be there.
         client, admin: of the target.
         plan: what was restored.
-        on_progress: told ``(target topic, records compared)`` for each partition.
+        on_progress: told ``(TOPIC-PARTITION of the target, records compared)`` for each partition.
 
     Raises:
         DamageError: the repository cannot be read.
@@ -148,7 +148,7 @@ async def _prove_topic(
             repository, reader, plan, topic.partitions[number], target, described.topic_id, logs[target]
         )
         partitions.append(proof)
-        on_progress(name, proof.records)
+        on_progress(f"{name}-{number}", proof.records)
     return TopicProof(
         topic=topic.topic, target_topic=name, partitions=tuple(partitions), differences=tuple(differences)
     )
