@@ -77,10 +77,14 @@ def abort_command(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """What goes back; ``state`` is None where it is left, or not known."""
+    """What goes back; ``state`` is None where it is left, or not known.
+
+    ``left_groups`` stand elsewhere than before, and stay there: their topics are kept, or it was asked for.
+    """
 
     topics: Sequence[TopicUndo]
     groups: Sequence[GroupRollback]
+    left_groups: Sequence[str]
     state: StateUndo | None
 
     @property
@@ -134,6 +138,7 @@ class _Abort:
         return _Found(
             topics=topics,
             groups=await self._rollbacks(client, admin, topics),
+            left_groups=await self._left_groups(client, admin, topics),
             state=await self._state(client, admin, topics),
         )
 
@@ -156,6 +161,15 @@ class _Abort:
         undone = {one.name for one in undos if one.undo is not Undo.KEEP}
         return await find_rollbacks(client, admin, self._named.history, topics=undone)
 
+    async def _left_groups(self, client: MirrorClient, admin: Admin, undos: Sequence[TopicUndo]) -> list[str]:
+        if self._named.history is None:
+            return []
+        kept = {one.name for one in undos if one.undo is Undo.KEEP}
+        if not self._with_groups:
+            kept |= {one.name for one in undos if not one.deletes}
+        found = await find_rollbacks(client, admin, self._named.history, topics=kept)
+        return [one.group for one in found if one.put_back or one.forget or one.moved]
+
     async def _state(self, client: MirrorClient, admin: Admin, undos: Sequence[TopicUndo]) -> StateUndo | None:
         if self._named.history is None or not self._with_state:
             return None
@@ -170,19 +184,46 @@ class _Abort:
         if self._with_state and self._wanted_state:
             print_line("without a record nobody knows which ACLs and quotas it put: they stay", color="yellow")
 
-    def _left_alone(self, state: StateUndo | None) -> list[str]:
+    def _left_alone(self, found: _Found) -> list[str]:
         """What a later look at the record should know."""
+        state = found.state
         said = [] if self._with_groups else ["consumer groups were left where they are (--no-groups)"]
+        if self._with_groups and found.left_groups:
+            said.append(f"{len(found.left_groups)} consumer groups were left where they are: their topics are kept")
         if state is not None:
             return said + kept_texts(state)
         if self._wanted_state:
             said.append("ACLs and client quotas were left as they are" + ("" if self._with_state else " (--no-state)"))
         return said
 
-    def _but(self, state: StateUndo | None) -> str:
-        if state is None:
-            return ", but ACLs and quotas" if self._wanted_state else ""
-        return f", but {len(state.kept_quotas)} quotas that were changed since" if state.kept_quotas else ""
+    def _but(self, found: _Found) -> str:
+        state = found.state
+        left: list[str] = []
+        if found.left_groups:
+            left.append(f"{len(found.left_groups)} consumer groups")
+        if state is None and self._wanted_state:
+            left.append("ACLs and quotas")
+        elif state is not None and state.kept_quotas:
+            left.append(f"{len(state.kept_quotas)} quotas that were changed since")
+        return f", but {', '.join(left)}" if left else ""
+
+    def _require_nothing_left(self, found: _Found) -> None:
+        if not (left := _left(found.topics)):
+            return
+        same = ["other topics"]
+        if found.state is not None and not found.state.waits_for:
+            same.insert(0, "ACLs, quotas")
+        groups = found.left_groups
+        put = (
+            f"{len(groups)} consumer groups do not stand as before ({', '.join(groups[:5])}: "
+            f"`mirror groups rollback {self._named.restore_id}` puts them back); "
+        )
+        if not groups:
+            same.insert(0, "groups")
+        raise PartialError(
+            f"what this restore loaded is kept in {len(left)} topics: {', '.join(left[:5])}",
+            hint=f"{put if groups else ''}{' and '.join(', '.join(same).rsplit(', ', 1))} are as they were; {_LEFT_HINT}",
+        )
 
     @property
     def _wanted_state(self) -> bool:
@@ -218,17 +259,17 @@ class _Abort:
             await undo_topics(client, admin, found.topics)
             if found.state is not None:
                 found = replace(found, state=await undo_state(client, found.state))
-            _require_nothing_left(found)
+            self._require_nothing_left(found)
         except BaseException as error:
             await journal.end(error)
             raise
-        await journal.end(notes=self._left_alone(found.state))
+        await journal.end(notes=self._left_alone(found))
         return found
 
     def _emit(self, found: _Found, *, is_done: bool) -> None:
         if not self._cli.as_json:
             if is_done:
-                but = self._but(found.state)
+                but = self._but(found)
                 print_line(
                     f"{self._named.restore_id} is aborted: everything is as it was before{but}",
                     bold=True,
@@ -266,15 +307,6 @@ class _Abort:
 
 def _left(undos: Sequence[TopicUndo]) -> list[str]:
     return [f"{one.name} ({one.why})" for one in undos if one.is_left]
-
-
-def _require_nothing_left(found: _Found) -> None:
-    if left := _left(found.topics):
-        too = ", ACLs, quotas" if found.state is not None and not found.state.waits_for else ""
-        raise PartialError(
-            f"what this restore loaded is kept in {len(left)} topics: {', '.join(left[:5])}",
-            hint=f"groups{too} and other topics are as they were; {_LEFT_HINT}",
-        )
 
 
 def _print(named: NamedRestore, target: NamedTarget, found: _Found) -> None:

@@ -1,5 +1,6 @@
 """`mirror restore abort` leaves the target as before; `mirror groups rollback` puts groups back, and refuses what is not theirs."""
 
+import calendar
 import shutil
 import time
 from collections.abc import Callable
@@ -103,6 +104,9 @@ def test_what_is_complete_or_not_of_the_restore_stays(cli: RestoreCli) -> None:
     name = cli.restore("c-")
     said = cli.says("restore", "abort", name, *cli.consent, code=3)
     assert "--complete deletes it too" in said
+    put_back = f"`mirror groups rollback {name}` puts them back"
+    assert f"1 consumer groups do not stand as before (c-{cli.group}: {put_back})" in " ".join(said.split())
+    assert "other topics are as they were" in " ".join(said.split())
     assert watermarks(cli.bootstrap, copy, 2) == [(0, 300), (0, 300)]
     assert cli.stands(f"c-{cli.group}", copy) == [100, 120]
     produce(cli.bootstrap, copy, 3)
@@ -115,6 +119,25 @@ def test_what_is_complete_or_not_of_the_restore_stays(cli: RestoreCli) -> None:
     said = cli.says("restore", "abort", again, "--complete", "--foreign", "--no-groups", *cli.consent)
     assert "it was there before this restore" in said
     assert watermarks(cli.bootstrap, cli.topic, 2) == [(0, 300), (0, 300)]
+
+
+def test_after_going_on_the_first_restore_is_aborted(cli: RestoreCli) -> None:
+    """The later one found the topic there, so it keeps it; the one that made it deletes it, with all that came since."""
+    copy = f"l-{cli.topic}"
+    words = ("--target", "dst", "--topic", cli.topic, "--prefix", "l-", *cli.consent)
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
+    first = cli.json("restore", "--until", until, *words)["restore_id"]
+    while time.time() < calendar.timegm(time.strptime(until, "%Y-%m-%dT%H:%M:%SZ")) + 1:
+        time.sleep(0.1)
+    cli.store_more(20)
+    later = cli.json("restore", "--latest", *words)["restore_id"]
+    assert later != first
+    assert watermarks(cli.bootstrap, copy, 2) == [(0, 320), (0, 300)]
+    all_of_it = ("--complete", "--foreign", *cli.consent)
+    assert "it was there before this restore" in cli.says("restore", "abort", later, *all_of_it, code=3)
+    assert watermarks(cli.bootstrap, copy, 2) == [(0, 320), (0, 300)]
+    assert cli.json("restore", "abort", first, *all_of_it)["done"]
+    assert copy not in topic_names(cli.bootstrap)
 
 
 def test_rollback_of_groups(cli: RestoreCli) -> None:
