@@ -126,9 +126,9 @@ def test_after_going_on_the_first_restore_is_aborted(cli: RestoreCli) -> None:
     copy = f"l-{cli.topic}"
     words = ("--target", "dst", "--topic", cli.topic, "--prefix", "l-", *cli.consent)
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
-    first = cli.json("restore", "--until", until, *words)["restore_id"]
-    while time.time() < calendar.timegm(time.strptime(until, "%Y-%m-%dT%H:%M:%SZ")) + 1:
+    while time.time() < calendar.timegm(time.strptime(until, "%Y-%m-%dT%H:%M:%SZ")) + 1:  # no moment of the future
         time.sleep(0.1)
+    first = cli.json("restore", "--until", until, *words)["restore_id"]
     cli.store_more(20)
     later = cli.json("restore", "--latest", *words)["restore_id"]
     assert later != first
