@@ -9,7 +9,8 @@ from mirror.core.records import Record, decode_record, iterate_records
 from mirror.errors import BatchDamageError
 from tests.builders import T0_MS, a_batch, a_tail
 
-_LONG = st.integers(0, 255).map(lambda byte: bytes([byte]) * 8200)  # random bytes of that length are more than hypothesis makes
+# Random bytes of that length are more than hypothesis makes.
+_LONG = st.integers(0, 255).map(lambda byte: bytes([byte]) * 8200)
 _FIELD = st.none() | st.binary(max_size=200) | _LONG
 _HEADERS = st.lists(st.tuples(st.binary(max_size=5), st.none() | st.binary(max_size=70)), max_size=3)
 _RECORD = st.tuples(_FIELD, _FIELD, _HEADERS, st.sampled_from([0, 1, -1, 63, 64, -8192, 8191, 8192, 10**10, -(10**12)]))
