@@ -1,5 +1,6 @@
 """Where all consumer groups stand now, as far as it is stored: follows SegmentSealed events, and reads the new objects they name."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -34,7 +35,7 @@ class FollowedGroups:
 
 
 class GroupFollower:
-    """Folds the group log once from the repository, and goes on from there event by event. Blocks; used by one thread at a time.
+    """Folds the group log once from the repository, and goes on from there event by event. Blocks; one call at a time works.
 
     Events may come twice, out of order among writers, or not at all: what does not follow on what is known makes it fold anew. So its
     answer is always that of :func:`mirror.service.groups.read_groups` over what was told so far, or over more.
@@ -45,6 +46,7 @@ class GroupFollower:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self._lock = threading.Lock()  # a call whose agent was cancelled still works in its thread
         self._is_stale = True
         self._topic_id: str | None = None
         self._folds: dict[int, GroupLogFold] = {}
@@ -62,6 +64,10 @@ class GroupFollower:
             DamageError: what is stored of the group log is not what was written.
             ObjectNotFoundError, AccessError, UnreachableError, StoreError: the store. After any error the next call folds anew.
         """
+        with self._lock:
+            return self._follow(events)
+
+    def _follow(self, events: Sequence[SealedEvent]) -> FollowedGroups | None:
         known, is_stale = self._topic_id, self._is_stale
         self._topic_id, self._is_stale = None, False
         if known is None or is_stale or not all(self._goes_on(known, event) for event in events):
