@@ -86,6 +86,9 @@ def _interrupted(args: list[str], cli: CliContext, error: BaseException) -> int:
     """click turns both Ctrl-C and a «no» (or the end of input) at a question into Abort."""
     by_signal = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
     if by_signal:
+        # CPython notes a Ctrl-C that passes through `exec` of a text, as dataclasses are made while modules are imported, and ends by the
+        # signal, whatever code is returned. The next `exec` forgets it.
+        exec("")  # noqa: S102
         again = f"`{shlex.join(['mirror', *cli.same_again(args)])}`"
         other = f", or `{cli.goes_on}`" if cli.goes_on else ""
         hint = f"the same command resumes it: {again}{other}" if cli.command == "restore" else None
