@@ -245,6 +245,7 @@ def test_ctrl_c_inside_an_executed_text_ends_with_130(tmp_path: Path) -> None:
     script = tmp_path / "interrupted.py"
     script.write_text(
         "import sys\n"
+        "import mirror.config.secrets\n"  # making its dataclasses later would forget the Ctrl-C
         "from mirror.cli import __main__ as entry\n"
         "entry.app.main = lambda **_: exec('raise KeyboardInterrupt')\n"
         "sys.exit(entry.main(['status']))\n"
