@@ -238,17 +238,3 @@ def test_readme_has_the_exit_codes_of_the_program() -> None:
     table = dict(re.findall(r"\| (\d+) \| ([^|]+?) (?=\|)", readme))
     assert {int(code): meaning for code, meaning in table.items()} == app_module.EXIT_CODES
     assert {error.exit_code for error in ERRORS} | {0} == set(app_module.EXIT_CODES)
-
-
-def test_ctrl_c_inside_an_executed_text_ends_with_130(tmp_path: Path) -> None:
-    """As while a module that makes dataclasses is imported: CPython would end by the signal."""
-    script = tmp_path / "interrupted.py"
-    script.write_text(
-        "import sys\n"
-        "import mirror.config.secrets\n"  # making its dataclasses later would forget the Ctrl-C
-        "from mirror.cli import __main__ as entry\n"
-        "entry.app.main = lambda **_: exec('raise KeyboardInterrupt')\n"
-        "sys.exit(entry.main(['status']))\n"
-    )
-    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stderr) == (130, "error: interrupted\n")
