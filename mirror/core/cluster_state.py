@@ -1,10 +1,21 @@
 """The state of a cluster beside its records: topics, settings, rights, users; as it is stored."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from mirror.core.segment.index import Count, Signed64, Timestamp
 
-__all__ = ["ClusterState", "StateAcl", "StateBroker", "StateQuota", "StateTopic", "StateUser", "is_same_state"]
+__all__ = [
+    "ClusterState",
+    "StateAcl",
+    "StateBroker",
+    "StateQuota",
+    "StateTopic",
+    "StateUser",
+    "entity_key",
+    "is_same_state",
+]
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +66,11 @@ class StateQuota(_Stored, frozen=True):
 
     entity: dict[str, str | None]
     values: dict[str, float]
+
+
+def entity_key(entity: Mapping[str, str | None]) -> frozenset[tuple[str, str | None]]:
+    """The entity of quotas as a key: the order of its kinds says nothing."""
+    return frozenset(entity.items())
 
 
 class ClusterState(_Stored, frozen=True):

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from mirror.core.cluster_state import ClusterState, StateAcl, StateQuota
+from mirror.core.cluster_state import ClusterState, StateAcl, StateQuota, entity_key
 from mirror.core.restore_scope import StateChoice
 
 __all__ = ["AclPlan", "QuotaPlan", "StatePlan", "TargetState", "plan_state"]
@@ -105,14 +105,17 @@ def plan_state(
     if choice.wants_acls:
         acls = _wanted_acls(choice, captured.acls or [], topics, groups, notes)
         notes += _users(acls, captured, target)
-    present = {_key(quota.entity): quota.values for quota in target.quotas}
+    present = {entity_key(quota.entity): quota.values for quota in target.quotas}
     return StatePlan(
         choice=choice,
         captured_at_ms=captured.captured_at_ms,
         acls=tuple(AclPlan(acl=acl, is_there=acl in target.acls) for acl in acls),
         quotas=tuple(
             QuotaPlan(
-                entity=quota.entity, name=name, wanted=value, present=present.get(_key(quota.entity), {}).get(name)
+                entity=quota.entity,
+                name=name,
+                wanted=value,
+                present=present.get(entity_key(quota.entity), {}).get(name),
             )
             for quota in (captured.quotas or [] if choice.quotas else [])
             for name, value in quota.values.items()
@@ -120,10 +123,6 @@ def plan_state(
         notes=tuple(notes),
         groups=tuple(sorted(groups)),
     )
-
-
-def _key(entity: Mapping[str, str | None]) -> frozenset[tuple[str, str | None]]:
-    return frozenset(entity.items())
 
 
 def _wanted_acls(

@@ -1,12 +1,12 @@
 """ACLs and client quotas that a restore put: what of them goes back, and what others have changed since."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from mirror.core.cluster_state import StateAcl, StateQuota
+from mirror.core.cluster_state import StateAcl, StateQuota, entity_key
 from mirror.core.restore_record import RecordedQuota, RestoreHistory
 
 __all__ = ["PutState", "QuotaUndo", "StateUndo", "plan_state_undo", "put_by"]
@@ -86,7 +86,7 @@ def put_by(history: RestoreHistory) -> PutState:
             continue
         acls.update(dict.fromkeys(written.acls))
         for quota in written.quotas:
-            key = _key(quota.entity), quota.name
+            key = entity_key(quota.entity), quota.name
             earlier = quotas.get(key)
             if earlier is not None and quota.before == earlier.value:  # what was there was ours
                 quota = msgspec.structs.replace(quota, before=earlier.before)
@@ -96,14 +96,10 @@ def put_by(history: RestoreHistory) -> PutState:
 
 def plan_state_undo(put: PutState, acls: Collection[StateAcl], quotas: Iterable[StateQuota]) -> StateUndo:
     """What goes back of ``put``, as the target has these ACLs and quotas now."""
-    present = {_key(quota.entity): quota.values for quota in quotas}
+    present = {entity_key(quota.entity): quota.values for quota in quotas}
     return StateUndo(
         acls=tuple(acl for acl in put.acls if acl in acls),
         quotas=tuple(
-            QuotaUndo(recorded=one, present=present.get(_key(one.entity), {}).get(one.name)) for one in put.quotas
+            QuotaUndo(recorded=one, present=present.get(entity_key(one.entity), {}).get(one.name)) for one in put.quotas
         ),
     )
-
-
-def _key(entity: Mapping[str, str | None]) -> frozenset[tuple[str, str | None]]:
-    return frozenset(entity.items())

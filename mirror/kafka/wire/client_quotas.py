@@ -20,6 +20,7 @@ __all__ = [
     "decode_client_quotas",
     "describe_client_quotas",
     "encode_alter_client_quotas",
+    "quota_changes",
 ]
 
 DESCRIBE: Final = Api("DescribeClientQuotas", 48, 1, since="2.8")
@@ -47,6 +48,14 @@ class QuotaChange:
 
     entity: Mapping[str, str | None]
     values: Mapping[str, float | None]
+
+
+def quota_changes(limits: Iterable[tuple[Mapping[str, str | None], str, float | None]]) -> list[QuotaChange]:
+    """Of ``(entity, quota, limit)`` one change for each entity: a request may name it once."""
+    values: dict[frozenset[tuple[str, str | None]], dict[str, float | None]] = {}
+    for entity, name, limit in limits:
+        values.setdefault(frozenset(entity.items()), {})[name] = limit
+    return [QuotaChange(entity=dict(entity), values=found) for entity, found in values.items()]
 
 
 def _entity(source: Reader) -> dict[str, str | None]:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from mirror.core.cluster_state import ClusterState, StateAcl, StateQuota
+from mirror.core.cluster_state import ClusterState, StateAcl, StateQuota, entity_key
 from mirror.core.recovery_point import PointKind
 from mirror.core.restore_plan import RestorePlan
 from mirror.core.restore_selection import RestoreSelection
@@ -15,7 +15,7 @@ from mirror.core.state_plan import StatePlan, TargetState, plan_state
 from mirror.errors import AccessError, ClusterError, MirrorError, PartialError, RefusedError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient
-from mirror.kafka.wire.client_quotas import QuotaEntry, alter_client_quotas, describe_client_quotas
+from mirror.kafka.wire.client_quotas import alter_client_quotas, describe_client_quotas, quota_changes
 from mirror.kafka.wire.create_acls import create_acls
 from mirror.kafka.wire.describe_acls import AclEntry, describe_acls
 from mirror.kafka.wire.describe_scram_users import describe_scram_users
@@ -150,7 +150,8 @@ async def put_state(client: MirrorClient, plan: StatePlan, *, on_before: OnState
         if plan.new_acls:
             await create_acls(client, node_id, [AclEntry(**msgspec.structs.asdict(acl)) for acl in plan.new_acls])
         if plan.new_quotas:
-            await alter_client_quotas(client, node_id, _entries(plan))
+            changes = quota_changes((one.entity, one.name, one.wanted) for one in plan.new_quotas)
+            await alter_client_quotas(client, node_id, changes)
         await _read_back(client, node_id, plan)
     except AccessError as error:
         raise AccessError(
@@ -161,14 +162,6 @@ async def put_state(client: MirrorClient, plan: StatePlan, *, on_before: OnState
             f"all else is restored, but ACLs or quotas are not: {error.message}", hint="the same command puts them"
         ) from error
     return StateResult(acls=len(plan.new_acls), quotas=len(plan.new_quotas))
-
-
-def _entries(plan: StatePlan) -> list[QuotaEntry]:
-    """One for each entity: a request may name it once."""
-    values: dict[frozenset[tuple[str, str | None]], dict[str, float]] = {}
-    for one in plan.new_quotas:
-        values.setdefault(frozenset(one.entity.items()), {})[one.name] = one.wanted
-    return [QuotaEntry(entity=dict(entity), values=limits) for entity, limits in values.items()]
 
 
 async def _read_back(client: MirrorClient, node_id: int, plan: StatePlan) -> None:
@@ -193,10 +186,8 @@ async def _as_of_now(client: MirrorClient, node_id: int, plan: StatePlan) -> Sta
         there = {stored_acl(entry) for entry in await describe_acls(client, node_id) or ()}
         acls = tuple(replace(one, is_there=one.acl in there) for one in acls)
     if quotas:
-        limits = {frozenset(one.entity.items()): one.values for one in await describe_client_quotas(client, node_id)}
-        quotas = tuple(
-            replace(one, present=limits.get(frozenset(one.entity.items()), {}).get(one.name)) for one in quotas
-        )
+        limits = {entity_key(one.entity): one.values for one in await describe_client_quotas(client, node_id)}
+        quotas = tuple(replace(one, present=limits.get(entity_key(one.entity), {}).get(one.name)) for one in quotas)
     return replace(plan, acls=acls, quotas=quotas)
 
 

@@ -12,11 +12,11 @@ import msgspec
 
 from mirror.core.cluster_state import StateAcl, StateQuota
 from mirror.core.restore_record import RestoreHistory
-from mirror.core.state_undo import PutState, QuotaUndo, StateUndo, plan_state_undo, put_by
+from mirror.core.state_undo import PutState, StateUndo, plan_state_undo, put_by
 from mirror.errors import AccessError, ClusterError, MirrorError, PartialError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient
-from mirror.kafka.wire.client_quotas import QuotaChange, alter_client_quotas, describe_client_quotas
+from mirror.kafka.wire.client_quotas import alter_client_quotas, describe_client_quotas, quota_changes
 from mirror.kafka.wire.delete_acls import delete_acls
 from mirror.kafka.wire.describe_acls import AclEntry, describe_acls
 from mirror.service.restore.cluster_right import require_on_cluster
@@ -89,7 +89,9 @@ async def undo_state(client: MirrorClient, shown: StateUndo) -> StateUndo:
         node_id = await client.any_broker()
         now = await _look(client, node_id, shown.shown)
         if now.changed_quotas:
-            await alter_client_quotas(client, node_id, _changes(now.changed_quotas))
+            before = [one.recorded for one in now.changed_quotas]
+            changes = quota_changes((one.entity, one.name, one.before) for one in before)
+            await alter_client_quotas(client, node_id, changes)
         if now.acls:
             await delete_acls(client, node_id, [AclEntry(**msgspec.structs.asdict(acl)) for acl in now.acls])
         await _read_back(client, node_id, now.shown)
@@ -100,14 +102,6 @@ async def undo_state(client: MirrorClient, shown: StateUndo) -> StateUndo:
             f"all else is as it was, but ACLs or quotas are not: {error.message}", hint="the same command goes on"
         ) from error
     return replace(now, quotas=(*now.quotas, *(one for one in shown.quotas if not one.is_changed)))
-
-
-def _changes(quotas: Collection[QuotaUndo]) -> list[QuotaChange]:
-    """One for each entity: a request may name it once."""
-    values: dict[frozenset[tuple[str, str | None]], dict[str, float | None]] = {}
-    for one in quotas:
-        values.setdefault(frozenset(one.recorded.entity.items()), {})[one.recorded.name] = one.recorded.before
-    return [QuotaChange(entity=dict(entity), values=limits) for entity, limits in values.items()]
 
 
 async def _read_back(client: MirrorClient, node_id: int, put: PutState) -> None:
