@@ -9,7 +9,8 @@
     ├── PartialError                     exit 3   some of the work is done; the same command resumes it
     ├── RefusedError                     exit 4   a decision is needed; nothing was changed
     ├── DamageError                      exit 5   stored bytes are not what was written, or two sides differ
-    │   └── BatchDamageError                      a record batch violates its own CRC or structure
+    │   ├── BatchDamageError                      a record batch violates its own CRC or structure
+    │   └── UnreadableRunsError                   runs of segment objects cannot be read; says which
     ├── ObjectiveMissedError             exit 6   status: an objective is missed or something is unprotected
     ├── RepositoryNotFoundError          exit 10  no repository (or no bucket) where one was expected
     ├── WrongRepositoryError             exit 11  a repository of another cluster
@@ -28,7 +29,8 @@
 ``transient`` says whether the same call may succeed later without anybody changing anything.
 """
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple
 
 __all__ = [
     "AccessError",
@@ -50,6 +52,8 @@ __all__ = [
     "StoreError",
     "TopicNotFoundError",
     "UnreachableError",
+    "UnreadableRun",
+    "UnreadableRunsError",
     "UnsupportedFormatError",
     "UsageError",
     "WrongRepositoryError",
@@ -107,6 +111,34 @@ class DamageError(MirrorError, ValueError):
 
 class BatchDamageError(DamageError):
     """A record batch violates its own CRC or structure."""
+
+
+class UnreadableRun(NamedTuple):
+    """A stored run whose bytes are gone or are not what was written: offsets ``[start_offset, next_offset)`` of one partition."""
+
+    object_key: str
+    topic: str
+    topic_id: str
+    partition: int
+    start_offset: int
+    next_offset: int
+
+
+class UnreadableRunsError(DamageError):
+    """Runs of segment objects cannot be read; all others of the same objects can, as far as they were asked for."""
+
+    def __init__(self, message: str, *, runs: Iterable[UnreadableRun] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.runs = tuple(runs)
+
+    @property
+    def lost(self) -> str:
+        """The offsets of these runs, the first few by name."""
+        named = [
+            f"offsets [{run.start_offset:,}, {run.next_offset:,}) of {run.topic}-{run.partition}"
+            for run in self.runs[:5]
+        ]
+        return ", ".join(named) + (f" and {len(self.runs) - 5} ranges more" if len(self.runs) > 5 else "")
 
 
 class ObjectiveMissedError(MirrorError):

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from mirror.cli.__main__ import main
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.storage.folder import FolderStore
+from mirror.storage.repository import Repository
 from tests.capture import Capture, capture
 from tests.fault.restore_lab import committed, produce, watermarks
 from tests.restoring import cluster_id, write_config
@@ -40,6 +41,7 @@ class RestoreCli:
         folder: for the repository and the configuration.
         topic: has two partitions of 300 records, without compression.
         group: stands at 100 and 120.
+        object_bytes: of each object of the repository.
     """
 
     bootstrap: str
@@ -47,6 +49,7 @@ class RestoreCli:
     topic: str
     group: str
     capsys: pytest.CaptureFixture[str]
+    object_bytes: int = 32 << 20
     consent: list[str] = field(default_factory=list)
     _capture: Capture | None = None
 
@@ -57,9 +60,23 @@ class RestoreCli:
         self.commit(self.group, self.topic, {0: 100, 1: 120})
         store = FolderStore(str(self.folder / "repo"))
         store.create()
-        self._capture = asyncio.run(capture(self.bootstrap, [self.topic, GROUP_LOG_TOPIC], store, slice_bytes=40_000))
+        self._capture = asyncio.run(
+            capture(
+                self.bootstrap,
+                [self.topic, GROUP_LOG_TOPIC],
+                store,
+                slice_bytes=40_000,
+                object_bytes=self.object_bytes,
+            )
+        )
         write_config(self.folder, self.bootstrap)
         self.consent = ["--yes", "--target-cluster-id", cluster_id(self.bootstrap)]
+
+    @property
+    def repository(self) -> Repository:
+        """What was captured."""
+        assert self._capture is not None
+        return self._capture.repository
 
     def store_more(self, count: int) -> None:
         """So many records more of partition 0 come into the topic and the repository."""

@@ -18,14 +18,17 @@ from mirror.cli.readings_view import print_readings, readings_json
 from mirror.cli.restore_command import open_session
 from mirror.cli.restore_options import selection_options
 from mirror.cli.restore_view import boundaries_json, plan_json, print_boundaries, print_plan
+from mirror.core.positions import TopicPartition
 from mirror.core.restore_estimate import estimate, workload_of
+from mirror.core.restore_plan import RestorePlan
 from mirror.core.restore_rights import MissingRight, text_of
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import AccessError, UsageError
+from mirror.service.restore.boundaries import Boundary
 from mirror.service.restore.earlier import earlier_rate
 from mirror.service.restore.measuring import measure_reading
 from mirror.service.restore.plan_file import PlanFile, freeze
-from mirror.service.restore.readings import find_readings
+from mirror.service.restore.readings import Readings, find_readings
 from mirror.service.restore.run import Inventory, RestoreSession
 from mirror.storage.repository import Repository
 
@@ -75,10 +78,15 @@ async def _plan(
     async with opening as session:
         with waiting(f"the cluster {target}", quiet=cli.as_json):
             now_ms = time.time_ns() // 1_000_000
-            plan, _ = await session.plan(selection, now_ms=now_ms)
-            edges = await session.boundaries(plan, most=_EDGES)
-            coverages, sealed = inventory.coverages, inventory.sealed_at_ms
-            readings = await asyncio.to_thread(find_readings, source, plan, coverages, sealed, now_ms=now_ms)
+
+            async def look() -> tuple[RestorePlan, dict[TopicPartition, Boundary], Readings | None]:
+                plan, _ = await session.plan(selection, now_ms=now_ms)
+                edges = await session.boundaries(plan, most=_EDGES)
+                coverages, sealed = session.coverages, inventory.sealed_at_ms
+                found = await asyncio.to_thread(find_readings, source, plan, coverages, sealed, now_ms=now_ms)
+                return plan, edges, found
+
+            plan, edges, readings = await session.reading(selection, look)
             missing = await session.missing_rights(plan)
             rate = await asyncio.to_thread(measure_reading, source, plan)
             earlier = await asyncio.to_thread(earlier_rate, source, plan.target_cluster_id)

@@ -37,7 +37,7 @@ DIFFERENCE_CODE = 5
     "plan_path",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="The plan that was run; takes the place of all options above.",
+    help="The plan that was run; takes the place of all options above, but --allow-missing.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the report as JSON."

@@ -37,7 +37,8 @@ def going_on(cli: CliContext, journal: RestoreJournal, repository: str | None) -
         yield
     except MirrorError as error:
         if cli.goes_on and not isinstance(error, RefusedError) and "the same command" in (error.hint or ""):
-            error.hint = f"{error.hint}, or `{cli.goes_on}`"
+            allowing = " --allow-missing" if "the same command with --allow-missing" in (error.hint or "") else ""
+            error.hint = f"{error.hint}, or `{cli.goes_on}{allowing}`"
         raise
     finally:
         if journal.is_kept and journal.why_not:

@@ -59,7 +59,7 @@ _BELOW = {
     "plan_path",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="Run just this plan of `mirror plan -o FILE`; takes the place of all options above.",
+    help="Run just this plan of `mirror plan -o FILE`; takes the place of all options above, but --allow-missing.",
 )
 @click.option("--limit-rate", metavar="RATE", help=RATE_HELP)
 @consent_options
@@ -181,6 +181,8 @@ def chosen_restore(
                 "--plan says everything already: leave out the options that choose what to restore and where"
             )
         planned = read_plan_file(plan_path)
+        if click.get_current_context().params.get("allow_missing"):  # decided later, when something could not be read
+            planned = msgspec.structs.replace(planned, allow_missing=True)
         target, chosen = planned.target, planned.selection
     else:
         chosen = selection()
@@ -257,7 +259,9 @@ async def run_restore(
         started_s = time.monotonic()
         shown: AbstractContextManager[RestoreProgress] = restore_progress(plan, quiet=cli.as_json)
         with shown as observer, going_on(cli, journal, options.repository):
-            result = await run_recorded(session, journal, plan, rests, observer=observer, bytes_per_second=options.rate)
+            plan, result = await run_recorded(
+                session, journal, plan, rests, observer=observer, bytes_per_second=options.rate
+            )
         elapsed_s = time.monotonic() - started_s
     if cli.as_json:
         emit_json(

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from mirror.cli.context import CliContext
 from mirror.cli.opening import open_for, waiting_for
 from mirror.cli.output import utc
@@ -141,6 +143,7 @@ def history_json(history: RestoreHistory) -> dict[str, Any]:
                 "loaded_bytes": end and end.loaded_bytes,
                 "error": end and end.error,
                 "notes": end and end.notes,
+                "unreadable": end and [msgspec.structs.asdict(lost) for lost in end.unreadable],
             }
             for start in history.starts
         ],

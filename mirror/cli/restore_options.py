@@ -127,7 +127,9 @@ _OPTIONS = [
     click.option(
         "--quotas", is_flag=True, help="Also set all client quotas of that moment that are missing or different."
     ),
-    click.option("--allow-missing", is_flag=True, help="Restore the rest although offsets are missing."),
+    click.option(
+        "--allow-missing", is_flag=True, help="Restore the rest although offsets are missing or cannot be read."
+    ),
     click.option(
         "--if-not-empty",
         type=click.Choice([one.value for one in IfNotEmpty]),

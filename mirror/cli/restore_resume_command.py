@@ -3,6 +3,7 @@
 import asyncio
 
 import click
+import msgspec
 
 from mirror.cli.consent import Consent, consent_options
 from mirror.cli.context import CliContext, json_option, pass_cli
@@ -16,6 +17,7 @@ __all__ = ["resume_command"]
 @click.command(name="resume")
 @click.argument("restore", metavar="ID")
 @click.option("--repository", default="", metavar="ALIAS", help="Another repository than the worker's.")
+@click.option("--allow-missing", is_flag=True, help="Without the offsets that are missing or cannot be read.")
 @click.option("--limit-rate", metavar="RATE", help=RATE_HELP)
 @consent_options
 @click.option(
@@ -30,6 +32,7 @@ def resume_command(
     cli: CliContext,
     restore: str,
     repository: str,
+    allow_missing: bool,
     limit_rate: str | None,
     yes: bool,
     target_cluster_id: str | None,
@@ -38,15 +41,20 @@ def resume_command(
 ) -> int:
     """Run exactly the plan of a restore again: it goes on where the target stands, nothing twice. Asks as `mirror restore` does.
 
+    Where it stopped at stored bytes that cannot be read, --allow-missing brings all the others, and says what is missing.
+
     ID is as `mirror restore list` shows it, its first letters, or the file of its plan.
     """
     rate = parse_rate(limit_rate) if limit_rate else None
     named = find_named(cli, repository, restore)
-    target = named.planned.target
+    planned = named.planned
+    if allow_missing:
+        planned = msgspec.structs.replace(planned, allow_missing=True)
+    target = planned.target
     consent = Consent(yes=yes, cluster_id=target_cluster_id)
     require_consentable(cli, target, consent)
     options = RunOptions(
         rate=rate, consent=consent, reason=reason, repository=repository or None, replace_topics=replace_topics
     )
     opened = open_session(cli, repository, target)
-    return asyncio.run(run_restore(cli, opened, target, named.planned.selection, named.planned, options))
+    return asyncio.run(run_restore(cli, opened, target, planned.selection, planned, options))

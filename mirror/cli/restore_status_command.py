@@ -4,18 +4,21 @@ import asyncio
 from collections.abc import Sequence
 
 import click
+import msgspec
 
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, human_bytes, human_count, print_line, print_table, utc
 from mirror.cli.restore_again import record_command
 from mirror.cli.restore_named import NamedRestore, find_named, history_json, on_target
-from mirror.core.restore_record import RestoreHistory
+from mirror.core.restore_plan import UnreadableRange
+from mirror.core.restore_record import RecordedUnreadable, RestoreHistory
 from mirror.core.state_undo import put_by
 from mirror.service.restore.standing import Standing, TopicStanding, stand_of
 
 __all__ = ["print_standings", "status_command"]
 
 _UNFINISHED_CODE = 3
+_SHOWN = 20
 
 
 @click.command(name="status")
@@ -124,6 +127,7 @@ def _print_record(named: NamedRestore) -> None:
         print_line(f"last error: {failed[-1]}", color="red")
     for note in _last_notes(history):
         print_line(note, color="yellow")
+    _print_not_restored(history.ends[-1].unreadable if history.ends else ())
     put = put_by(history)
     if put.acls or put.quotas:
         print_line(
@@ -134,6 +138,14 @@ def _print_record(named: NamedRestore) -> None:
             f"compared at {utc(proof.written_at_ms)}: {'PROVED' if proof.proved else 'DIFFERENT'}",
             color="green" if proof.proved else "red",
         )
+
+
+def _print_not_restored(unreadable: Sequence[RecordedUnreadable]) -> None:
+    """What the last run did without."""
+    for lost in unreadable[:_SHOWN]:
+        print_line(f"NOT RESTORED  {UnreadableRange(**msgspec.structs.asdict(lost))}", color="red")
+    if len(unreadable) > _SHOWN:
+        print_line(f"… and {len(unreadable) - _SHOWN} more (--json has all)", color="red")
 
 
 def _last_notes(history: RestoreHistory) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from mirror.cli.output import human_bytes, human_count, human_duration, print_line, print_table
@@ -62,11 +63,20 @@ def print_plan(plan: RestorePlan) -> None:
         *plan.in_use,
     ]:
         print_line(line, color="yellow")
+    print_unreadable(plan)
     for line in (line for topic in plan.topics for line in doomed_lines(topic)):
         print_line(line, bold=True, color="red")
     for topic in plan.topics:
         for line in _remarks(plan, topic):
             print_line(line, color="yellow")
+
+
+def print_unreadable(plan: RestorePlan) -> None:
+    """What cannot be read, and so does not come back."""
+    for lost in plan.unreadable[:_SHOWN_PARTITIONS]:
+        print_line(f"NOT RESTORED  {lost}", bold=True, color="red")
+    if len(plan.unreadable) > _SHOWN_PARTITIONS:
+        print_line(f"… and {len(plan.unreadable) - _SHOWN_PARTITIONS} more (--json has all)", bold=True, color="red")
 
 
 def _print_groups(plan: RestorePlan) -> None:
@@ -204,6 +214,7 @@ def print_result(plan: RestorePlan, result: RestoreResult, elapsed_s: float) -> 
         for text in (text for group in result.groups for text in group.left):
             print_line(f"  left where it is, in a topic that was complete already: group {text}", color="yellow")
     print_state_result(plan, result)
+    print_unreadable(plan)
     for topic in plan.topics:
         for line in _hold_lines(plan, topic):
             print_line(line, bold=True, color="yellow")
@@ -221,6 +232,7 @@ def plan_json(plan: RestorePlan) -> dict[str, Any]:
         "left_out": list(plan.left_out),
         "in_use": list(plan.in_use),
         "transaction_doubts": list(plan.transaction_doubts),
+        "unreadable": [asdict(lost) for lost in plan.unreadable],
         "groups": [
             {
                 "group": group.group,

@@ -166,8 +166,7 @@ def _print(cli: CliContext, config: Config, report: VerifyReport) -> None:
     if not report.is_sound:
         print_line(
             "next: `mirror inspect TOPIC:PARTITION` shows what still covers these offsets. `mirror restore` refuses where an object "
-            "is gone or its index cannot be read: --allow-missing restores the rest. At a damaged body it ends with exit 5: leave "
-            "the topic out (--exclude) and restore the others first"
+            "is gone or its index cannot be read, and stops at a damaged body: --allow-missing restores the rest"
         )
 
 

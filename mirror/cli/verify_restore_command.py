@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import click
+import msgspec
 
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, print_line
@@ -21,13 +22,16 @@ __all__ = ["restore_command"]
 @click.command(name="restore")
 @click.argument("restore", metavar="ID")
 @click.option("--repository", default="", metavar="ALIAS", help="Another repository than the worker's.")
+@click.option("--allow-missing", is_flag=True, help="Compare the rest where the repository cannot be read.")
 @click.option("--kept", is_flag=True, help="Print the last report that is kept; compare nothing.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the report as JSON."
 )
 @json_option
 @pass_cli
-def restore_command(cli: CliContext, restore: str, repository: str, kept: bool, output: Path | None) -> int:
+def restore_command(
+    cli: CliContext, restore: str, repository: str, allow_missing: bool, kept: bool, output: Path | None
+) -> int:
     """Compare what a restore brought with the repository: every record with its offset, time, key, value and headers, where logs
     begin and end, settings, and consumer groups. Changes nothing on the target; the report is kept in the repository. Exits 5 where
     something differs.
@@ -38,6 +42,8 @@ def restore_command(cli: CliContext, restore: str, repository: str, kept: bool, 
     if not kept:
         later = _loaded_later(named)
         planned = named.planned.as_found()
+        if allow_missing:
+            planned = msgspec.structs.replace(planned, allow_missing=True)
         opened = open_session(cli, repository, planned.target)
         return asyncio.run(
             run_proof(

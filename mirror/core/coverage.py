@@ -34,6 +34,7 @@ __all__ = [
     "choose_pieces",
     "cover_partition",
     "coverage_of",
+    "free_ranges",
     "split_at_forks",
 ]
 
@@ -243,12 +244,12 @@ def _choose(pieces: list[tuple[int, bool, int, CoveredRun]]) -> tuple[list[Cover
     pieces.sort(key=lambda entry: (*entry[:3], entry[3].object_key, entry[3].start_offset))
     chosen: list[CoveredRun] = []
     for *_, piece in pieces:
-        for free in _free_ranges(chosen, piece.start_offset, piece.next_offset):
+        for free in free_ranges(chosen, piece.start_offset, piece.next_offset):
             insort(chosen, CoveredRun(*free, piece.object_key, piece.run), key=lambda c: c.start_offset)
     return chosen, total - sum(piece.next_offset - piece.start_offset for piece in chosen)
 
 
-def _free_ranges(chosen: Sequence[CoveredRun | NamedGap], start_offset: int, next_offset: int) -> list[OffsetRange]:
+def free_ranges(chosen: Sequence[CoveredRun | NamedGap], start_offset: int, next_offset: int) -> list[OffsetRange]:
     """What of ``[start_offset, next_offset)`` the ascending, disjoint ``chosen`` leave free."""
     free: list[OffsetRange] = []
     at = start_offset
@@ -271,8 +272,8 @@ def _explain(
     """Gaps clipped to what no run covers, and the ranges that neither explains."""
     named: list[NamedGap] = []
     for gap in sorted(gaps, key=lambda entry: (entry.detected_at_ms, entry.start_offset)):
-        for lost in _free_ranges(chosen, gap.start_offset, gap.next_offset):
-            for unnamed in _free_ranges(named, *lost):
+        for lost in free_ranges(chosen, gap.start_offset, gap.next_offset):
+            for unnamed in free_ranges(named, *lost):
                 insort(named, NamedGap(*unnamed, gap.reason, gap.detected_at_ms), key=lambda g: g.start_offset)
     first, following = _bounds(chosen)
     if named:

@@ -30,6 +30,7 @@ __all__ = [
     "TargetTopic",
     "TopicPlan",
     "TopicState",
+    "UnreadableRange",
     "instructions_of",
     "is_exact",
 ]
@@ -145,12 +146,28 @@ class TopicPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableRange:
+    """Offsets ``[start_offset, next_offset)`` of a partition that only a run held which cannot be read, and in which object."""
+
+    topic: str
+    partition: int
+    start_offset: int
+    next_offset: int
+    object_key: str
+
+    def __str__(self) -> str:
+        offsets = f"[{self.start_offset:,}, {self.next_offset:,})"
+        return f"{self.topic}-{self.partition}: offsets {offsets} cannot be read: {self.object_key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePlan:
     """The whole restore; ``left_out`` says of selected topics that are not restored why, ``group_notes`` the same of groups.
 
     ``state`` is what is put beside topics and groups, where it was asked for.
     ``in_use`` says who reads or writes its topics on the target now.
     ``transaction_doubts`` say where transactions may come back in part.
+    ``allow_missing`` says whether it goes on where something cannot be read; ``unreadable`` is what was found to be so until now.
     """
 
     target_alias: str
@@ -169,6 +186,8 @@ class RestorePlan:
     if_not_empty: IfNotEmpty = IfNotEmpty.REFUSE
     discard_unstored: bool = False
     transaction_doubts: tuple[str, ...] = ()
+    allow_missing: bool = False
+    unreadable: tuple[UnreadableRange, ...] = ()
 
     @property
     def records(self) -> int:

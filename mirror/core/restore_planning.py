@@ -103,6 +103,7 @@ def plan_restore(
         if_not_empty=selection.if_not_empty,
         discard_unstored=selection.discard_unstored,
         scope=selection.scope,
+        allow_missing=selection.allow_missing,
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "RecordedPosition",
     "RecordedQuota",
     "RecordedTopic",
+    "RecordedUnreadable",
     "RestoreEnd",
     "RestoreGroups",
     "RestoreHistory",
@@ -87,8 +88,21 @@ class RestoreStart(_Stored, frozen=True):
     required_features: list[str] = []
 
 
+class RecordedUnreadable(_Stored, frozen=True):
+    """Offsets that the run left out, since what held them cannot be read."""
+
+    topic: str
+    partition: Count
+    start_offset: Offset
+    next_offset: Offset
+    object_key: str
+
+
 class RestoreEnd(_Stored, frozen=True):
-    """A run has ended; ``started_at_ms`` is `written_at_ms` of its start. A run without an end was killed, or is at work."""
+    """A run has ended; ``started_at_ms`` is `written_at_ms` of its start. A run without an end was killed, or is at work.
+
+    ``unreadable`` is what it did without (`--allow-missing`).
+    """
 
     format_version: Count
     restore_id: str
@@ -100,6 +114,7 @@ class RestoreEnd(_Stored, frozen=True):
     loaded_bytes: Count = 0
     error: str = ""
     notes: list[str] = []
+    unreadable: list[RecordedUnreadable] = []
     required_features: list[str] = []
 
 

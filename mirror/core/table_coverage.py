@@ -5,19 +5,19 @@ forks are covered there whole.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
-from mirror.core.coverage import PartitionCoverage, choose_pieces, cover_partition, coverage_of
-from mirror.core.positions import PartitionId
+from mirror.core.coverage import PartitionCoverage, choose_pieces, cover_partition, coverage_of, free_ranges
+from mirror.core.positions import OffsetRange, PartitionId
 from mirror.core.run_pieces import RunPieces
 from mirror.core.run_table import Int64s, RunTable
 from mirror.core.segment.index import ForkEntry, GapEntry, RunEntry, StartEntry
 
-__all__ = ["cover_table"]
+__all__ = ["cover_table", "cover_without"]
 
 _NARROW = 1 << 16
 
@@ -46,6 +46,50 @@ def cover_table(table: RunTable) -> dict[PartitionId, PartitionCoverage]:
         pid: _cover(table, rows_of.get(pid, nothing), pid, name, starts[pid], gaps[pid], forks[pid])
         for pid, name in names.items()
     }
+
+
+def cover_without(coverage: PartitionCoverage, unreadable: Collection[tuple[str, int]]) -> PartitionCoverage:
+    """The coverage by all other runs: what no copy holds is missing. It reaches from where it did to where it did.
+
+    Args:
+        coverage: of :func:`cover_table`.
+        unreadable: object key and ``start_offset`` of each run that cannot be read.
+    """
+    pieces = RunPieces.of(coverage.runs)
+    table, pid = pieces.table, coverage.partition_id
+    numbers = [n for n, (_, topic_id, number) in enumerate(table.partitions) if (topic_id, number) == pid]
+    rows = np.flatnonzero(np.isin(table.runs["partition"], numbers))
+    suspects = np.flatnonzero(np.isin(table.runs["start_offset"][rows], [start for _, start in unreadable]))
+    starts = table.runs["start_offset"]
+    lost = [i for i in suspects.tolist() if (table.key_of_run(int(rows[i])), int(starts[rows[i]])) in unreadable]
+    lost_rows = rows[lost]
+    rows = np.delete(rows, lost)
+    rows = rows[np.argsort(starts[rows], kind="stable")]
+    found = _cover(
+        table,
+        rows,
+        pid,
+        coverage.topic,
+        [entry for entry in table.starts if (entry.topic_id, entry.partition) == pid],
+        [entry for entry in table.gaps if (entry.topic_id, entry.partition) == pid],
+        [entry for entry in table.forks if (entry.topic_id, entry.partition) == pid],
+    )
+    gone = pieces.chosen(np.isin(pieces.rows, lost_rows))
+    bare = [free for piece in gone for free in free_ranges(found.runs, piece.start_offset, piece.next_offset)]
+    bare = [free for part in bare for free in free_ranges(found.gaps, *part)]
+    missing: list[OffsetRange] = []
+    for start_offset, next_offset in sorted([*coverage.missing, *found.missing, *bare]):
+        if missing and start_offset <= missing[-1].next_offset:
+            missing[-1] = OffsetRange(missing[-1].start_offset, max(missing[-1].next_offset, next_offset))
+        else:
+            missing.append(OffsetRange(start_offset, next_offset))
+    return replace(
+        found,
+        start_offset=coverage.start_offset,
+        next_offset=coverage.next_offset,
+        position=missing[0].start_offset if missing else coverage.next_offset,
+        missing=missing,
+    )
 
 
 def _rows_by_partition(table: RunTable) -> dict[PartitionId, Int64s]:

@@ -13,7 +13,7 @@ Invariants:
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,7 +26,7 @@ from mirror.core.records import RawRecord, iterate_records
 from mirror.core.segment.blocks import StoredBatch, decode_block, iterate_block
 from mirror.core.segment.index import RunEntry
 from mirror.core.segment.layout import checksum_of
-from mirror.errors import DamageError, ObjectNotFoundError
+from mirror.errors import DamageError, ObjectNotFoundError, UnreadableRun, UnreadableRunsError
 from mirror.service.read_planning import ReadTask, plan_windows
 from mirror.storage.repository import DAMAGED_BODY_HINT, Repository
 
@@ -121,23 +121,22 @@ def load_task(repository: Repository, task: ReadTask) -> list[LoadedRun]:
     """Fetch the runs of a task: in one request where they lie close together, checksums verified.
 
     Raises:
-        DamageError: bytes are missing or not what was written; names object, partition and offsets.
+        UnreadableRunsError: bytes are missing or not what was written; names object, partition and offsets of all such runs.
         UnreachableError, AccessError, StoreError: as the store says.
     """
     entries = _entries(repository, task)
     stored: dict[int, memoryview] = {}
+    damaged: list[RunEntry] = []
     for group in _groups(entries):
         begin, end = group[0].position, group[-1].position + group[-1].stored_bytes
         view = _get(repository, task, begin, end - begin)
         for run in group:
             body = view[run.position - begin : run.position - begin + run.stored_bytes]
             if len(body) != run.stored_bytes or checksum_of((body,)) != run.checksum:
-                raise DamageError(
-                    f"{task.object_key}: run of {run.topic_partition} [{run.start_offset}, {run.next_offset}) does not "
-                    "match its checksum",
-                    hint=DAMAGED_BODY_HINT,
-                )
+                damaged.append(run)
             stored[run.position] = body
+    if damaged:
+        raise _unreadable(task, damaged, f"run of {_first_of(damaged)} does not match its checksum", DAMAGED_BODY_HINT)
     by_position = {(run.position, run.partition_id): run for run in entries}
     empty = memoryview(b"")
     return [
@@ -156,10 +155,12 @@ def _entries(repository: Repository, task: ReadTask) -> list[RunEntry]:
             index, _ = repository.read_index(task.object_key)
         except ObjectNotFoundError:
             raise _gone(task) from None
+        except DamageError as error:
+            raise _unreadable(task, runs.values(), error.message, error.hint) from error
         whole = {(run.position, run.partition_id): run for run in index.runs}
         for key, run in runs.items():
             if key not in whole or whole[key].checksum != run.checksum:
-                raise DamageError(f"{task.object_key}: its footer does not know the run of {run.topic_partition}")
+                raise _unreadable(task, [run], f"its footer does not know the run of {run.topic_partition}")
             runs[key] = whole[key]
     return sorted(runs.values(), key=lambda run: run.position)
 
@@ -183,10 +184,31 @@ def _get(repository: Repository, task: ReadTask, position: int, length_bytes: in
         raise _gone(task) from None
 
 
-def _gone(task: ReadTask) -> DamageError:
+def _gone(task: ReadTask) -> UnreadableRunsError:
     names = "; ".join(_name(piece) for piece in task.pieces[:3])
     more = f" and {len(task.pieces) - 3} more" if len(task.pieces) > 3 else ""
-    return DamageError(f"an object is gone: {names}{more}", hint="`mirror verify` lists every missing range")
+    runs = {piece.run.position: piece.run for piece in task.pieces if piece.run.stored_bytes}
+    return UnreadableRunsError(
+        f"an object is gone: {names}{more}",
+        runs=[_named(task, run) for run in runs.values()],
+        hint="`mirror verify` lists every missing range",
+    )
+
+
+def _unreadable(
+    task: ReadTask, runs: Iterable[RunEntry], what: str, hint: str | None = DAMAGED_BODY_HINT
+) -> UnreadableRunsError:
+    message = what if what.startswith(task.object_key) else f"{task.object_key}: {what}"
+    return UnreadableRunsError(message, runs=[_named(task, run) for run in runs], hint=hint)
+
+
+def _first_of(runs: Sequence[RunEntry]) -> str:
+    more = f" (and {len(runs) - 1} more runs of it)" if len(runs) > 1 else ""
+    return f"{runs[0].topic_partition} [{runs[0].start_offset}, {runs[0].next_offset}){more}"
+
+
+def _named(task: ReadTask, run: RunEntry) -> UnreadableRun:
+    return UnreadableRun(task.object_key, run.topic, run.topic_id, run.partition, run.start_offset, run.next_offset)
 
 
 def _name(piece: CoveredRun) -> str:

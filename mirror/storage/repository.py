@@ -44,8 +44,8 @@ from mirror.storage.object_store import ObjectInfo, ObjectStore
 __all__ = ["DAMAGED_BODY_HINT", "Repository", "create_repository", "open_repository"]
 
 DAMAGED_BODY_HINT = (
-    "`mirror verify` lists every damaged range; leave the topic out (--exclude) to restore the others first; --allow-missing helps "
-    "only once the object is moved aside, which loses what else it holds; a sound copy in its place mends all"
+    "`mirror verify` lists every damaged range; a restore with --allow-missing brings all but these offsets; a sound copy of the "
+    "object in its place mends all"
 )
 
 _FOOTER_GUESS_BYTES = 64 << 10

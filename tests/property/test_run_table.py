@@ -1,23 +1,25 @@
 """A table of runs says what the indexes say that it was made of, also after a roll-up."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from random import Random
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirror.core.coverage import PartitionCoverage, build_coverage
+from mirror.core.coverage import CoveredRun, NamedGap, PartitionCoverage, build_coverage
 from mirror.core.cuts import clip, hole_offsets
 from mirror.core.keys import SegmentKey, format_segment_key
-from mirror.core.positions import PartitionId
+from mirror.core.positions import OffsetRange, PartitionId
 from mirror.core.restore_plan import is_exact
 from mirror.core.rollup import RolledObject, Rollup, decode_rollup, decode_rollup_table, encode_rollup, shorten
 from mirror.core.run_pieces import RunPieces, are_exact
 from mirror.core.run_table import RunTable, TableBuilder
 from mirror.core.seal_times import SealTimes
 from mirror.core.segment.index import SegmentIndex
-from mirror.core.table_coverage import cover_table
+from mirror.core.table_coverage import cover_table, cover_without
 from tests.builders import T0_MS
 from tests.property.test_core_coverage import LAST, objects
 
@@ -51,6 +53,32 @@ def test_coverage_of_a_table_is_that_of_the_indexes(found: list[tuple[str, Segme
     named = _named(found)
     expected = build_coverage((key, shorten(index)) for key, index in named.items())
     assert _values(cover_table(_table(named, split))) == _values(expected)
+
+
+def _offsets(ranges: Iterable[CoveredRun | NamedGap | OffsetRange]) -> set[int]:
+    return {offset for one in ranges for offset in range(one.start_offset, one.next_offset)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(objects(), st.integers(0, 6), st.randoms(use_true_random=False))
+def test_coverage_without_some_runs(found: list[tuple[str, SegmentIndex]], split: int, chance: Random) -> None:
+    """The other copies are read; what none holds is missing, up to where the partition reached and from where it began."""
+    named = _named(found)
+    lost = {(key, run.start_offset) for key, index in named.items() for run in index.runs if chance.random() < 0.4}
+    kept = {
+        key: msgspec.structs.replace(index, runs=[run for run in index.runs if (key, run.start_offset) not in lost])
+        for key, index in named.items()
+    }
+    others = build_coverage((key, shorten(index)) for key, index in kept.items())
+    for pid, whole in cover_table(_table(named, split)).items():
+        less = cover_without(whole, lost)
+        other = others.get(pid)
+        assert list(less.runs) == (list(other.runs) if other else [])
+        assert (less.start_offset, less.next_offset) == (whole.start_offset, whole.next_offset)
+        missing, others_have = _offsets(less.missing), _offsets([*less.runs, *less.gaps])
+        assert not missing & others_have
+        assert missing | others_have >= _offsets([*whole.runs, *whole.gaps, *whole.missing])
+        assert less.position == (less.missing[0].start_offset if less.missing else whole.next_offset)
 
 
 @settings(max_examples=60, deadline=None)

@@ -63,6 +63,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
         restore_record.RecordedTopic,
         restore_record.RestoreStart,
         restore_record.RestoreEnd,
+        restore_record.RecordedUnreadable,
         restore_record.RestoreGroups,
         restore_record.RecordedGroup,
         restore_record.RecordedPosition,

@@ -13,9 +13,10 @@ from mirror.core.segment.layout import HEADER_BYTES, encode_object
 from mirror.core.segment.runs import RunDraft, encode_run
 from mirror.core.slices import FetchSlice, read_slice
 from mirror.core.table_coverage import cover_table
-from mirror.errors import DamageError
+from mirror.errors import DamageError, UnreadableRunsError
 from mirror.service.read_planning import plan_reads, plan_windows
 from mirror.service.reading import iterate_runs, iterate_stored
+from mirror.service.restore.unreadable import ReadableCoverage, require_bodies
 from mirror.storage.memory import MemoryStore
 from mirror.storage.metered import MeteredStore
 from mirror.storage.repository import Repository, create_repository
@@ -156,4 +157,34 @@ def test_damage_is_told_before_anything_of_the_run_is_used(damage: str) -> None:
         repository.store.put(key, bytes(body[: 300 if damage == "cut" else None]))
     with pytest.raises(DamageError, match=r"t-0 \[0, 50\)") as damaged:
         list(iterate_stored(repository, coverages[0]))
-    assert ("leave the topic out (--exclude)" in str(damaged.value.hint)) is (damage != "gone")
+    assert ("--allow-missing brings all but these offsets" in str(damaged.value.hint)) is (damage != "gone")
+
+
+@pytest.mark.parametrize(("damage", "lost"), [("flip", {0, 2}), ("cut", {1, 2}), ("gone", {0, 1, 2})])
+def test_all_runs_of_an_object_that_cannot_be_read_are_named(damage: str, lost: set[int]) -> None:
+    """Those that can be read are not among them; what is read without them is the rest."""
+    repository, _ = _repository()
+    key = _put(repository, 1000, [(0, 0, 50), (1, 0, 50), (2, 0, 50)], "passthrough")
+    _put(repository, 2000, [(0, 50, 60), (1, 50, 60), (2, 50, 60)], "zstd")
+    whole = cover_table(load_table(repository, on_damage=lambda *_: None).table)
+    runs = repository.read_index(key)[0].runs
+    body = bytearray(repository.store.get(key))
+    repository.store.delete(key)
+    if damage == "flip":
+        body[runs[0].position + 3] ^= 1
+        body[runs[2].position + 3] ^= 1
+    if damage != "gone":
+        repository.store.put(key, bytes(body[: runs[1].position + 9 if damage == "cut" else None]))
+    with pytest.raises(UnreadableRunsError) as found:
+        require_bodies(repository, list(whole.values()))
+    assert {(run.object_key, run.partition, run.start_offset, run.next_offset) for run in found.value.runs} == {
+        (key, partition, 0, 50) for partition in lost
+    }
+    readable = ReadableCoverage(whole)
+    assert readable.leave_out(found.value.runs)
+    assert not readable.leave_out(found.value.runs)
+    require_bodies(repository, list(readable.by_partition.values()))
+    for pid, coverage in readable.by_partition.items():
+        offsets = [r.offset for clipped in iterate_stored(repository, coverage) for r in clipped.records()]
+        assert offsets == list(range(50 if pid.partition in lost else 0, 60))
+        assert [tuple(gone) for gone in coverage.missing] == ([(0, 50)] if pid.partition in lost else [])

@@ -19,7 +19,15 @@ from mirror.core.restore_plan import (
     TopicState,
     instructions_of,
 )
-from mirror.errors import AccessError, ClusterError, DamageError, MirrorError, PartialError, RefusedError
+from mirror.errors import (
+    AccessError,
+    ClusterError,
+    DamageError,
+    MirrorError,
+    PartialError,
+    RefusedError,
+    UnreadableRunsError,
+)
 from mirror.kafka.admin import Admin, non_default
 from mirror.kafka.batch_producer import BatchProducer
 from mirror.kafka.client import MirrorClient
@@ -35,6 +43,7 @@ from mirror.service.restore.replacing import require_as_surveyed
 from mirror.service.restore.rest import PartitionRest, rest_of
 from mirror.service.restore.state import StateResult
 from mirror.service.restore.together import each_of
+from mirror.service.restore.unreadable import allowing_hint
 from mirror.service.restore.watching import SettingsWatch
 from mirror.storage.repository import Repository
 
@@ -333,6 +342,11 @@ def _unfinished(executor: _Executor, plan: RestorePlan, error: MirrorError) -> M
         return PartialError(
             f"the restore is not finished, about {there:,} of {plan.records:,} records are there: {error.message}",
             hint="another run of the same restore is probably at work: let it finish, then the same command looks at what is there",
+        )
+    if isinstance(error, UnreadableRunsError):
+        return DamageError(
+            f"the restore is not finished, about {there:,} of {plan.records:,} records are there: {error.message}",
+            hint=allowing_hint(error),
         )
     kind = next((kind for kind in (DamageError, AccessError) if isinstance(error, kind)), PartialError)
     return kind(

@@ -168,7 +168,12 @@ async def refuse_active(client: MirrorClient, admin: Admin, plan: RestorePlan) -
 
 
 async def put_groups(
-    repository: Repository, client: MirrorClient, plan: RestorePlan, *, on_before: OnBefore | None = None
+    repository: Repository,
+    client: MirrorClient,
+    plan: RestorePlan,
+    *,
+    on_before: OnBefore | None = None,
+    complete: Collection[str] | None = None,
 ) -> list[GroupResult]:
     """Commit, read back and compare; one group's trouble does not keep the others from theirs.
 
@@ -179,13 +184,15 @@ async def put_groups(
         client: of the target.
         plan: what is restored.
         on_before: told which positions will change, and what was there, before anything is put.
+        complete: target topics that were complete before this run; None: those of the plan.
 
     Raises:
         UnreachableError, ClusterError: the target's logs cannot be asked for.
         DamageError: the repository cannot be read.
     """
     positions = await wanted_positions(repository, client, plan)
-    complete = {topic.target_topic for topic in plan.topics if topic.state is TopicState.COMPLETE}
+    if complete is None:
+        complete = {topic.target_topic for topic in plan.topics if topic.state is TopicState.COMPLETE}
     wishes = [await _look(client, group, positions[group.target_group], complete) for group in plan.groups]
     if on_before is not None:
         await on_before([recorded for wish in wishes if (recorded := wish.recorded()) is not None])

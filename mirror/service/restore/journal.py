@@ -8,6 +8,7 @@ import getpass
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import msgspec
 
 from mirror.config.secrets import redact
 from mirror.core.recovery_point import OffsetMode
-from mirror.core.restore_plan import RestorePlan, TopicPlan
+from mirror.core.restore_plan import RestorePlan, TopicPlan, UnreadableRange
 from mirror.core.restore_record import (
     OffsetMapping,
     RecordedGroup,
@@ -30,6 +31,7 @@ from mirror.core.restore_record import (
     RestoreState,
     Verb,
 )
+from mirror.core.restore_selection import RestoreSelection
 from mirror.core.segment.index import FORMAT_VERSION
 from mirror.core.state_plan import StatePlan
 from mirror.errors import AccessError, DamageError, InterruptedByUserError, MirrorError, PartialError, RefusedError
@@ -65,6 +67,11 @@ class RestoreJournal:
         self._reason = reason or planned.reason
         self._command = [redact(word) for word in command]
         self._started_at_ms: int | None = None
+
+    @property
+    def selection(self) -> RestoreSelection:
+        """What makes the same plan again."""
+        return self._planned.selection
 
     @property
     def is_kept(self) -> bool:
@@ -137,6 +144,7 @@ class RestoreJournal:
         loaded_records: int = 0,
         loaded_bytes: int = 0,
         notes: Sequence[str] = (),
+        unreadable: Sequence[UnreadableRange] = (),
     ) -> None:
         """The run has ended, by an error or not. A store that fails now changes nothing about that."""
         if self._started_at_ms is None:
@@ -155,6 +163,7 @@ class RestoreJournal:
             "loaded_bytes": loaded_bytes,
             "error": text[:_ERROR_CHARS],
             "notes": list(notes),
+            "unreadable": [asdict(one) for one in unreadable],
         }
         try:
             await self._put(msgspec.convert(value, RestoreEnd))
@@ -230,7 +239,7 @@ def _recorded(plan: RestorePlan, topic: TopicPlan) -> RecordedTopic:
         for one in topic.partitions
     ]
     bounds = any(
-        one.log_end_offset is None if exact else not one.is_exact
+        one.log_end_offset is None if exact else plan.allow_missing or not one.is_exact
         for one in topic.partitions
         if one.coverage is not None
     )

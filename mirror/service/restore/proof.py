@@ -80,6 +80,7 @@ async def prove_restore(
     plan: RestorePlan,
     *,
     on_progress: Callable[[str, int], None],
+    proved: dict[TopicPartition, PartitionProof] | None = None,
 ) -> RestoreProof:
     """Compare all topics and groups of a plan with the target. Reads everything, changes nothing.
 
@@ -88,13 +89,15 @@ async def prove_restore(
         client, admin: of the target.
         plan: what was restored.
         on_progress: told ``(TOPIC-PARTITION of the target, records compared)`` for each partition.
+        proved: partitions that were compared already, and are not again; those that are compared are added.
 
     Raises:
         DamageError: the repository cannot be read.
         AccessError, UnreachableError, ClusterError: the target cannot be read.
     """
     plan = await with_appended(repository, client, plan)
-    topics = [await _prove_topic(repository, client, admin, plan, topic, on_progress) for topic in plan.topics]
+    proved = {} if proved is None else proved
+    topics = [await _prove_topic(repository, client, admin, plan, topic, on_progress, proved) for topic in plan.topics]
     absent = [topic.target_topic for topic in topics if not topic.partitions]
     differences = await _group_differences(repository, client, plan, absent)
     return RestoreProof(
@@ -107,6 +110,7 @@ async def prove_restore(
 
 
 def _lacking(plan: RestorePlan) -> Iterator[str]:
+    yield from map(str, plan.unreadable)
     for topic in plan.topics:
         for partition in topic.partitions:
             name, cut = f"{topic.topic}-{partition.partition}", partition.cut
@@ -123,6 +127,7 @@ async def _prove_topic(
     plan: RestorePlan,
     topic: TopicPlan,
     on_progress: Callable[[str, int], None],
+    proved: dict[TopicPartition, PartitionProof],
 ) -> TopicProof:
     name = topic.target_topic
     described = (await describe_cluster(client, [name])).topics.get(name)
@@ -144,11 +149,12 @@ async def _prove_topic(
     partitions: list[PartitionProof] = []
     for number in numbers:
         target = TopicPartition(name, number)
-        proof = await _prove_partition(
-            repository, reader, plan, topic.partitions[number], target, described.topic_id, logs[target]
-        )
-        partitions.append(proof)
-        on_progress(f"{name}-{number}", proof.records)
+        if target not in proved:
+            proved[target] = await _prove_partition(
+                repository, reader, plan, topic.partitions[number], target, described.topic_id, logs[target]
+            )
+            on_progress(f"{name}-{number}", proved[target].records)
+        partitions.append(proved[target])
     return TopicProof(
         topic=topic.topic, target_topic=name, partitions=tuple(partitions), differences=tuple(differences)
     )

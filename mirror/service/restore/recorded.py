@@ -1,10 +1,13 @@
 """A run of a restore with its record: begun, counted, ended, whatever happens."""
 
+from dataclasses import replace
+
 from mirror.core.positions import TopicPartition
 from mirror.core.restore_plan import RestorePlan
 from mirror.errors import MirrorError, PartialError
 from mirror.service.restore.execute import RestoreObserver, RestoreResult
 from mirror.service.restore.journal import RestoreJournal
+from mirror.service.restore.readable_run import ReadableRun
 from mirror.service.restore.rest import PartitionRest
 from mirror.service.restore.run import RestoreSession
 
@@ -19,29 +22,36 @@ async def run_recorded(
     *,
     observer: RestoreObserver,
     bytes_per_second: int | None = None,
-) -> RestoreResult:
-    """Run a plan; the record, begun before, gets its end.
+) -> tuple[RestorePlan, RestoreResult]:
+    """Run a plan; the record, begun before, gets its end. The plan as it was run in the end, and the result.
 
     Raises:
         PartialError: also where all is restored, but which offset every record got could not be kept.
         MirrorError: as :meth:`RestoreSession.execute`.
     """
     counted = _Counted(observer)
+    run = ReadableRun(session, journal.selection, plan, rests)
     try:
-        result = await session.execute(
-            plan,
-            rests,
+        result = await run.execute(
             observer=counted,
             bytes_per_second=bytes_per_second,
             on_groups=journal.note_groups,
             on_state=journal.note_state,
         )
-        await _keep_offsets(journal, plan, is_changed=result.loaded_records > 0)
+        await _keep_offsets(journal, run.plan, is_changed=result.loaded_records > 0)
     except BaseException as error:  # also Ctrl-C: it is told how the run ended
-        await journal.end(error, loaded_records=counted.records, loaded_bytes=counted.size_bytes)
+        await journal.end(
+            error,
+            loaded_records=counted.records,
+            loaded_bytes=counted.size_bytes,
+            unreadable=run.plan.unreadable,
+        )
         raise
-    await journal.end(loaded_records=result.loaded_records, loaded_bytes=result.loaded_bytes)
-    return result
+    result = replace(result, loaded_bytes=max(result.loaded_bytes, counted.size_bytes))
+    await journal.end(
+        loaded_records=result.loaded_records, loaded_bytes=result.loaded_bytes, unreadable=run.plan.unreadable
+    )
+    return run.plan, result
 
 
 async def _keep_offsets(journal: RestoreJournal, plan: RestorePlan, *, is_changed: bool) -> None:

@@ -26,6 +26,7 @@ from mirror.service.restore.going_on import compare_filled, look_again, with_com
 from mirror.service.restore.rest import PartitionRest, Rests
 from mirror.service.restore.resume_dense import compare_dense
 from mirror.service.restore.resume_exact import compare_exact
+from mirror.service.restore.unreadable import require_bodies
 from mirror.service.restore.watching import was_open_to_loss
 from mirror.service.verify_fetch import SourceReader
 from mirror.storage.repository import Repository
@@ -56,6 +57,7 @@ async def compare_with_target(
         known: what was found when the plan was made, for topics that are appended to.
 
     Raises:
+        UnreadableRunsError: what is there may be the beginning of just this, but for runs that cannot be read.
         RefusedError: a target topic is not empty and neither an unfinished restore of just this nor the beginning of it; or it is to be
             replaced, and holds records that are not stored.
         DamageError, UnreachableError, ClusterError: the comparison was not possible.
@@ -101,6 +103,8 @@ async def compare_with_target(
             else:
                 compared, left = await _compare_unfinished(repository, client, topic, logs, times, exact=exact)
         except RefusedError:
+            if plan.allow_missing:
+                await asyncio.to_thread(require_bodies, repository, _below_ends(topic, logs_of, exact=exact))
             if plan.if_not_empty is not IfNotEmpty.REPLACE or topic.state is TopicState.BEGINNING:
                 raise
             compared, left = await _doomed(repository, client, topic, coverages), {}
@@ -110,6 +114,16 @@ async def compare_with_target(
     refuse_unstored(plan)
     plan, others = await with_complete_ones(repository, client, plan, logs_of, alias=target.alias, exact=exact)
     return plan, rests | others
+
+
+def _below_ends(topic: TopicPlan, logs_of: Mapping[str, list[LogOffsets]], *, exact: bool) -> list[PartitionCoverage]:
+    """What should be on the target: it may differ just because an earlier run left out what it could not read."""
+    logs = logs_of.get(topic.target_topic, ())
+    return [
+        clip(partition.coverage, partition.coverage.start_offset, log.high_watermark) if exact else partition.coverage
+        for partition, log in zip(topic.partitions, logs, strict=False)
+        if partition.coverage is not None
+    ]
 
 
 async def _appended(

@@ -1,8 +1,9 @@
 """A restore from start to end: look, plan, compare, execute. Reads the repository and the target, and nothing else."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.keys import ROLLUP_PREFIX, SnapshotKey
@@ -18,7 +19,7 @@ from mirror.core.segment.index import TopicObject
 from mirror.core.snapshot import shown_name
 from mirror.core.table_coverage import cover_table
 from mirror.core.topic_filter import TopicFilter
-from mirror.errors import DamageError, NoMatchError, PartialError
+from mirror.errors import DamageError, NoMatchError, PartialError, UnreadableRunsError
 from mirror.kafka.admin import Admin
 from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.connection import ClusterConnection
@@ -26,12 +27,13 @@ from mirror.kafka.marker_filler import may_write_markers
 from mirror.service.gone import describe_gone, find_gone_in_table
 from mirror.service.restore.boundaries import Boundary, find_boundaries
 from mirror.service.restore.cutting import find_cuts, only_partitions
+from mirror.service.restore.equality import PartitionProof
 from mirror.service.restore.execute import RestoreObserver, RestoreResult, execute
 from mirror.service.restore.fillers import choose_filler
 from mirror.service.restore.groups import OnBefore, add_groups, put_groups, refuse_active
 from mirror.service.restore.proof import RestoreProof, prove_restore
 from mirror.service.restore.rate import RateLimit
-from mirror.service.restore.rest import PartitionRest
+from mirror.service.restore.rest import PartitionRest, rest_of
 from mirror.service.restore.resume import compare_with_target
 from mirror.service.restore.rights import find_missing_rights, require_rights
 from mirror.service.restore.samples import SampleReader
@@ -40,12 +42,15 @@ from mirror.service.restore.state import OnState, add_state, put_state, require_
 from mirror.service.restore.target import examine_target
 from mirror.service.restore.target_creation import refuse_uncreatable
 from mirror.service.restore.target_users import describe_users
+from mirror.service.restore.unreadable import ReadableCoverage, allowing_hint, require_bodies
 from mirror.service.restore.writers import choose_writers
 from mirror.service.snapshots import SnapshotPoint, snapshot_point
 from mirror.storage.repository import Repository
 from mirror.storage.table_loading import load_table
 
 __all__ = ["Inventory", "RestoreSession", "read_inventory"]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ class RestoreSession:
         self._alias = alias
         self._client: MirrorClient | None = None
         self._target: TargetCluster | None = None
+        self._readable = ReadableCoverage(inventory.coverages)
 
     async def __aenter__(self) -> "RestoreSession":
         self._client = await open_client(self._connection)
@@ -124,6 +130,47 @@ class RestoreSession:
     async def __aexit__(self, *_: object) -> None:
         if self._client is not None:
             await self._client.close()
+
+    @property
+    def coverages(self) -> Mapping[PartitionId, PartitionCoverage]:
+        """What the repository holds, without what could not be read so far."""
+        return self._readable.by_partition
+
+    async def reading(self, selection: RestoreSelection, step: Callable[[], Awaitable[_T]]) -> _T:
+        """Take a step; where it meets what cannot be read and that is allowed, again without that.
+
+        Raises:
+            UnreadableRunsError: it is not allowed.
+            Exception: what the step raises.
+        """
+        while True:
+            try:
+                return await step()
+            except UnreadableRunsError as error:
+                if not selection.allow_missing:
+                    error.hint = allowing_hint(error)
+                    raise
+                if not await asyncio.to_thread(self.leave_out, error):
+                    raise
+
+    def leave_out(self, error: UnreadableRunsError) -> bool:
+        """Go on without what cannot be read; whether anything of it is new. What was planned before must be planned again."""
+        return self._readable.leave_out(error.runs)
+
+    async def check_bodies(self, plan: RestorePlan, rests: Mapping[TopicPartition, PartitionRest]) -> None:
+        """Read all that is left to load of a plan.
+
+        Raises:
+            UnreadableRunsError: names everything of it that cannot be read.
+        """
+        left = [
+            replace(partition.coverage, runs=rest.pieces)
+            for topic in plan.topics
+            for partition in topic.partitions
+            if partition.coverage is not None
+            for rest in (rests.get(TopicPartition(topic.target_topic, partition.partition)) or rest_of(partition),)
+        ]
+        await asyncio.to_thread(require_bodies, self._repository, left)
 
     async def plan(
         self, selection: RestoreSelection, *, now_ms: int
@@ -134,12 +181,17 @@ class RestoreSession:
             NoMatchError, UsageError, RefusedError: see :func:`mirror.core.restore_planning.plan_restore`.
             UnreachableError, AccessError, ClusterError, DamageError.
         """
+        return await self.reading(selection, lambda: self._plan(selection, now_ms))
+
+    async def _plan(
+        self, selection: RestoreSelection, now_ms: int
+    ) -> tuple[RestorePlan, dict[TopicPartition, PartitionRest]]:
         assert self._client is not None
         plan, target = await self._draft(selection, now_ms=now_ms)
         admin = Admin(self._connection, self._client)
         await require_change_rights(admin, plan)
         await refuse_active(self._client, admin, plan)
-        plan, rests = await compare_with_target(self._repository, self._client, plan, target, self._inventory.coverages)
+        plan, rests = await compare_with_target(self._repository, self._client, plan, target, self.coverages)
         await refuse_uncreatable(admin, plan)
         in_use = await describe_users(self._client, admin, plan, now_ms=now_ms)
         return replace(plan, in_use=in_use), rests
@@ -151,7 +203,7 @@ class RestoreSession:
 
     async def boundaries(self, plan: RestorePlan, *, most: int) -> dict[TopicPartition, Boundary]:
         """The records at the edge of the plan, of its first partitions; see `boundaries.py`."""
-        return await asyncio.to_thread(find_boundaries, self._repository, plan, self._inventory.coverages, most=most)
+        return await asyncio.to_thread(find_boundaries, self._repository, plan, self.coverages, most=most)
 
     async def prove(
         self, selection: RestoreSelection, *, now_ms: int, on_progress: Callable[[str, int], None]
@@ -161,11 +213,17 @@ class RestoreSession:
         Raises:
             As :meth:`plan`.
         """
-        assert self._client is not None
-        plan, _ = await self._draft(selection, now_ms=now_ms)
-        admin = Admin(self._connection, self._client)
-        proof = await prove_restore(self._repository, self._client, admin, plan, on_progress=on_progress)
-        return plan, proof
+        client = self._client
+        assert client is not None
+        proved: dict[TopicPartition, PartitionProof] = {}
+
+        async def prove() -> tuple[RestorePlan, RestoreProof]:
+            plan, _ = await self._draft(selection, now_ms=now_ms)
+            admin = Admin(self._connection, client)
+            proof = await prove_restore(self._repository, client, admin, plan, on_progress=on_progress, proved=proved)
+            return plan, proof
+
+        return await self.reading(selection, prove)
 
     async def _draft(self, selection: RestoreSelection, *, now_ms: int) -> tuple[RestorePlan, TargetCluster]:
         """The plan by what the repository holds and which topics the target has."""
@@ -196,7 +254,7 @@ class RestoreSession:
             samples,
             selection.point,
             cuts.by_partition,
-            inventory.coverages,
+            self.coverages,
             inventory.sealed_at_ms,
         )
         topics = inventory.topics
@@ -215,7 +273,7 @@ class RestoreSession:
             selection,
             chosen=cuts.chosen,
             cuts=settled.by_partition,
-            coverages=inventory.coverages,
+            coverages=self.coverages,
             topics=topics,
             target=target,
             source_cluster_id=self._repository.identity.cluster_id,
@@ -228,7 +286,7 @@ class RestoreSession:
             self._repository,
             selection,
             plan,
-            inventory.coverages,
+            self.coverages,
             inventory.sealed_at_ms,
             snapshot_groups=None if snapshot is None else snapshot.groups,
             verdicts=settled.verdicts,
@@ -237,7 +295,7 @@ class RestoreSession:
         plan = await add_state(self._repository, self._client, Admin(self._connection, self._client), selection, plan)
         if selection.scope is RestoreScope.STATE:  # groups were needed for their ACLs only
             plan = replace(plan, groups=(), group_notes=())
-        return plan, target
+        return self._readable.noted(plan), target
 
     async def execute(
         self,
@@ -248,10 +306,11 @@ class RestoreSession:
         bytes_per_second: int | None = None,
         on_groups: OnBefore | None = None,
         on_state: OnState | None = None,
+        complete_before: Collection[str] | None = None,
     ) -> RestoreResult:
         """Run the plan, if all rights that it needs are there; see :func:`mirror.service.restore.execute.execute`.
 
-        ``on_groups`` is as in `put_groups`, ``on_state`` as in `put_state`.
+        ``on_groups`` is as in `put_groups`, ``on_state`` as in `put_state`, ``complete_before`` as ``complete`` in `put_groups`.
         """
         client, target = self._client, self._target
         assert client is not None
@@ -263,9 +322,7 @@ class RestoreSession:
             if filler is not None:
                 await filler.start()
             if rests:  # what was on its way has arrived now, or never will
-                plan, rests = await compare_with_target(
-                    self._repository, client, plan, target, self._inventory.coverages, rests
-                )
+                plan, rests = await compare_with_target(self._repository, client, plan, target, self.coverages, rests)
             result = await execute(
                 plan,
                 rests,
@@ -277,7 +334,9 @@ class RestoreSession:
                 filler=filler,
                 writers=await choose_writers(client, self._repository.identity.repository_id, plan, rests),
             )
-            groups = await put_groups(self._repository, client, plan, on_before=on_groups) if plan.groups else []
+            groups = []
+            if plan.groups:
+                groups = await put_groups(self._repository, client, plan, on_before=on_groups, complete=complete_before)
         finally:
             if filler is not None:
                 await filler.close()
