@@ -39,7 +39,9 @@ _LOOK_EVERY = 64  # records between looks whether anybody still reads
 @click.option("--key", metavar="TEXT", help="Records with exactly this key (its bytes, as UTF-8).")
 @click.option("--grep", metavar="REGEX", help="Records whose value or key matches somewhere; over bytes.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after so many records.")
-@click.option("--incarnation", metavar="ID", help="Which one, of a topic created again.")
+@click.option(
+    "--incarnation", metavar="ID", help="Which one, of a topic created again; the first letters of its id will do."
+)
 @click.option("--repository", "alias", default="", metavar="ALIAS", help="Another repository than the worker's.")
 @click.option("--format", "form", type=click.Choice(list(_WRITERS)), help="How to print them.  [default: text]")
 @json_option

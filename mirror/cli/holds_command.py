@@ -72,6 +72,7 @@ def list_holds(
 @command.command(name="release")
 @_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Show what would be released, and how many offsets go; change nothing.")
 @json_option
 @pass_cli
 def release_holds(
@@ -82,6 +83,7 @@ def release_holds(
     prefix: str,
     renames: Sequence[str],
     yes: bool,
+    dry_run: bool,
 ) -> int:
     """Put the source's retention back. The brokers then delete what is older."""
     holds = asyncio.run(_find(cli, target, repository, topics, prefix, pairs("--rename", renames)))
@@ -91,6 +93,12 @@ def release_holds(
         )
     if not cli.as_json:
         _print(holds)
+    if dry_run:
+        if cli.as_json:
+            emit_json({"holds": holds, "released": []})
+        else:
+            print_line("nothing was changed (--dry-run)")
+        return 0
     if not yes:
         if not sys.stdin.isatty():
             raise RefusedError("releasing deletes records: nothing was changed", hint="if it is meant: --yes")

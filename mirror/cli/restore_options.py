@@ -87,7 +87,7 @@ _OPTIONS = [
         "incarnations",
         multiple=True,
         metavar="TOPIC=ID",
-        help="Which one, of a topic created again.",
+        help="Which one, of a topic created again; the first letters of its id will do.",
     ),
     click.option(
         "--replication-factor", type=click.IntRange(1, 32767), help="Of created topics.  [default: the source's]"

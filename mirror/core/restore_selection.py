@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from mirror.core.coverage import PartitionCoverage
 from mirror.core.group_plan import GroupChoice
 from mirror.core.moments import utc_second
+from mirror.core.named_incarnation import named_incarnation
 from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import PartitionId
 from mirror.core.recovery_point import LATEST, OffsetMode, PointKind, RecoveryPoint
@@ -34,7 +35,7 @@ class RestoreSelection:
         topics: names, globs and regular expressions, and exclusions.
         renames: source name → target name.
         prefix: put before every target name that is not renamed.
-        incarnations: topic → topic id, where several are stored.
+        incarnations: topic → topic id, or the first characters of one, where several are stored.
         replication_factor: of created topics; None: the source's, as far as there are brokers.
         allow_missing: restore although offsets are missing.
         allow_short: restore although partitions are not stored as far as the recovery point.
@@ -91,6 +92,7 @@ def choose_incarnations(
     Raises:
         UsageError: a name that no topic can have, or a rename or choice names a topic that is not selected.
         NoMatchError: nothing is selected, or a chosen incarnation is not stored.
+        RefusedError: several incarnations begin as the chosen one does.
         RefusedError: two topics would get names that cannot both be (see :func:`refuse_colliding`), or a topic has several
             incarnations and none is chosen; holds a table of them.
     """
@@ -129,11 +131,8 @@ def choose_incarnations(
     undecided: list[str] = []
     for name in names:
         wanted = selection.incarnations.get(name)
-        if wanted is not None and wanted not in stored[name]:
-            raise NoMatchError(
-                f"topic {name} has no incarnation {wanted} in the repository",
-                hint="stored: " + ", ".join(sorted(stored[name])),
-            )
+        if wanted is not None:
+            wanted = named_incarnation(name, wanted, stored[name])
         if wanted is None and len(stored[name]) > 1 and selection.point.kind is PointKind.AT:
             wanted = _standing_at(selection.point.time_ms or 0, stored[name], coverages, topics)
         if wanted is None and len(stored[name]) > 1:
@@ -235,7 +234,8 @@ def _several(
             )
     return RefusedError(
         "topics were deleted and created again; which incarnation is meant?\n" + "\n".join(lines),
-        hint=f"choose one of these ids with --incarnation {first}=ID; the other can be restored under another name with --rename",
+        hint=f"choose one of these ids with --incarnation {first}=ID, its first letters will do; the "
+        "other can be restored under another name with --rename",
     )
 
 

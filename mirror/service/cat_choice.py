@@ -9,6 +9,7 @@ import msgspec
 from mirror.core.coverage import CoveredRun, PartitionCoverage, build_coverage
 from mirror.core.keys import ROLLUP_PREFIX, TOPICS_PREFIX
 from mirror.core.moments import format_moment
+from mirror.core.named_incarnation import named_incarnation
 from mirror.core.record_filter import RecordFilter
 from mirror.core.rollup import RolledObject
 from mirror.core.segment.index import GapEntry, RunEntry, SegmentIndex, StartEntry
@@ -26,7 +27,7 @@ class CatSelection:
     Attributes:
         topic: its name.
         partitions: their numbers; empty means all.
-        incarnation: a topic id; None where only one is stored.
+        incarnation: a topic id, or the first characters of one; None where only one is stored.
         from_offset: the first offset that is wanted, of each partition.
         filter: which records.
         limit: so many records, and no more; None: all.
@@ -76,7 +77,7 @@ def choose(repository: Repository, selection: CatSelection) -> CatChoice:
 
     Raises:
         NoMatchError: nothing is stored of the topic, incarnation or a partition; names what is.
-        RefusedError: several incarnations are stored and none is chosen; holds a table of them.
+        RefusedError: several incarnations are stored and none is chosen, or it may be several; holds a table of them.
         UnreachableError, AccessError, StoreError: the store.
     """
     unreadable: list[str] = []
@@ -151,12 +152,7 @@ def _incarnation(
     for entry in coverages:
         by_id.setdefault(entry.partition_id.topic_id, []).append(entry)
     if selection.incarnation is not None:
-        if selection.incarnation not in by_id:
-            raise NoMatchError(
-                f"topic {selection.topic} has no incarnation {selection.incarnation} in the repository",
-                hint=f"stored: {', '.join(sorted(by_id))}",
-            )
-        return selection.incarnation
+        return named_incarnation(selection.topic, selection.incarnation, by_id)
     if len(by_id) == 1:
         return next(iter(by_id))
     seen_ms: dict[str, int] = {}

@@ -67,6 +67,11 @@ async def test_a_hold_is_listed_and_released(
     assert await asyncio.to_thread(main, ["--config", str(config), *only_state, "--dry-run"]) == 4
     assert "`mirror holds list --target dst` shows it" in capsys.readouterr().err
     assert await asyncio.to_thread(run, "release") == 4
+    capsys.readouterr()
+    assert await asyncio.to_thread(run, "release", "--dry-run", "--yes", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"holds": [hold], "released": []}
+    assert await asyncio.to_thread(run, "release", "--dry-run") == 0
+    assert "nothing was changed" in capsys.readouterr().out
     assert _configs(kafka.bootstrap, f"h-{name}")["retention.ms"] == "-1"
     proving = ["prove", "--target", "dst", "--latest", "--topic", name, "--prefix", "h-", "--no-groups", "--json"]
     capsys.readouterr()

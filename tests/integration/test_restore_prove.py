@@ -65,7 +65,7 @@ async def test_a_restore_is_proved_and_each_difference_is_found(
     missing = await _differences(taken.repository, kafka.bootstrap, wanted)
     assert missing == [
         f"p-{name}: it is not on the target",
-        f"consumer groups are not compared: topic p-{name} is not on the target",
+        f"group {group}-p is not compared in p-{name}-0: not on the target",
     ]
     await restore(taken.repository, kafka.bootstrap, wanted)
     assert await _differences(taken.repository, kafka.bootstrap, wanted) == []
@@ -83,6 +83,40 @@ async def test_a_restore_is_proved_and_each_difference_is_found(
     admin.delete_records([TopicPartition(f"p-{name}", 0, 5)])[TopicPartition(f"p-{name}", 0)].result(20)
     found = await _differences(taken.repository, kafka.bootstrap, wanted)
     assert f"p-{name}-0: offsets [0, 5) are missing on the target" in found
+
+
+async def test_groups_are_compared_where_their_topics_are(
+    kafka: Any, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """One of two topics was deleted: who stands only in the other is compared, who stands in both too, and what is not is named."""
+    gone, kept = topic(1), topic(1)
+    both, one = f"both-{gone}", f"one-{gone}"
+    for name in (gone, kept):
+        _produce(kafka.bootstrap, name, [b"%d" % n for n in range(30)])
+        _commit(kafka.bootstrap, both, name, 12)
+    _commit(kafka.bootstrap, one, kept, 20)
+    store = FolderStore(str(tmp_path / "repo"))
+    store.create()
+    taken = await capture(kafka.bootstrap, [gone, kept, GROUP_LOG_TOPIC], store)
+    choice = GroupChoice(globs=(both, one), renames={both: f"{both}-p", one: f"{one}-p"})
+    wanted = selection_of(gone, kept, prefix="p-", groups=choice)
+    await restore(taken.repository, kafka.bootstrap, wanted)
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_topics([f"p-{gone}"])[f"p-{gone}"].result(20)
+    deadline_s = time.monotonic() + 30
+    while f"p-{gone}" in admin.list_topics(timeout=10).topics:
+        assert time.monotonic() < deadline_s, "it is still there"
+        time.sleep(0.1)
+    unequal = [f"p-{gone}: it is not on the target", f"group {both}-p is not compared in p-{gone}-0: not on the target"]
+    assert await _differences(taken.repository, kafka.bootstrap, wanted) == unequal
+    for group in (both, one):
+        _commit(kafka.bootstrap, f"{group}-p", f"p-{kept}", 25)
+    found = await _differences(taken.repository, kafka.bootstrap, wanted)
+    assert set(found) == {
+        *unequal,
+        f"group {both}-p stands at 25 in p-{kept}-0 instead of 12",
+        f"group {one}-p stands at 25 in p-{kept}-0 instead of 20",
+    }
 
 
 async def test_another_value_is_found(kafka: Any, topic: Callable[..., str], tmp_path: Path) -> None:

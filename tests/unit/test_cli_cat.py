@@ -207,6 +207,7 @@ def test_two_incarnations(folder: Folder) -> None:
     assert f"mirror cat orders --incarnation {OTHER_ID}" in err
     assert TOPIC_ID in err
     assert len(folder.cat("orders", "--incarnation", OTHER_ID)[1].splitlines()) == 3
+    assert len(folder.cat("orders", "--incarnation", "BB")[1].splitlines()) == 3
 
 
 def test_gaps_and_damage(folder: Folder) -> None:

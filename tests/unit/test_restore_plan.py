@@ -11,6 +11,7 @@ import pytest
 from mirror.cli.consent import Consent, confirm
 from mirror.core.coverage import PartitionCoverage, cover_partition
 from mirror.core.cuts import PartitionCut
+from mirror.core.named_incarnation import named_incarnation
 from mirror.core.positions import PartitionId
 from mirror.core.recovery_point import LATEST, OffsetMode
 from mirror.core.restore_mark import RestoreMark
@@ -162,6 +163,21 @@ def test_several_incarnations_are_asked_for() -> None:
     assert (plan.topics[0].topic_id, plan.topics[0].target_topic, plan.records) == (ID_2, "husk", 0)
     with pytest.raises(NoMatchError):
         _plan(topics, coverages, incarnations={"t": "C" * 22})
+
+
+def test_an_incarnation_is_chosen_by_its_first_letters() -> None:
+    """Where they are those of one only; several are listed, and a whole id is itself also where another is longer."""
+    near = f"{ID_1[:5]}{'z' * 17}"
+    topics = [_topic("t", ID_1), _topic("t", near), _topic("t", ID_2)]
+    for named in (ID_2[:1], ID_2):
+        assert _plan(topics, [], incarnations={"t": named}).topics[0].topic_id == ID_2
+    with pytest.raises(RefusedError, match="2 incarnations of topic t begin with") as several:
+        _plan(topics, [], incarnations={"t": ID_1[:5]})
+    assert ID_1 in several.value.message
+    assert near in several.value.message
+    assert named_incarnation("t", "ab", ["ab", "abc"]) == "ab"
+    with pytest.raises(NoMatchError, match="no incarnation"):
+        named_incarnation("t", "", ["ab"])
 
 
 def test_missing_offsets_are_refused_unless_allowed() -> None:

@@ -1,9 +1,11 @@
 """The proof of a restore: everything that the plan wanted is on the target, compared record by record, and nothing else."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
+from mirror.core.group_plan import GroupPlan
 from mirror.core.not_empty import IfNotEmpty
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode
@@ -23,6 +25,8 @@ from mirror.service.verify_fetch import SourceReader
 from mirror.storage.repository import Repository
 
 __all__ = ["RestoreProof", "TopicProof", "prove_restore"]
+
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +102,8 @@ async def prove_restore(
     plan = await with_appended(repository, client, plan)
     proved = {} if proved is None else proved
     topics = [await _prove_topic(repository, client, admin, plan, topic, on_progress, proved) for topic in plan.topics]
-    absent = [topic.target_topic for topic in topics if not topic.partitions]
-    differences = await _group_differences(repository, client, plan, absent)
+    there = {topic.target_topic: len(topic.partitions) for topic in topics}
+    differences = await _group_differences(repository, client, plan, there)
     return RestoreProof(
         topics=tuple(topics),
         groups=len(plan.groups),
@@ -196,19 +200,28 @@ async def _prove_partition(
 
 
 async def _group_differences(
-    repository: Repository, client: MirrorClient, plan: RestorePlan, absent: Sequence[str]
+    repository: Repository, client: MirrorClient, plan: RestorePlan, there: Mapping[str, int]
 ) -> list[str]:
-    if plan.groups and absent:
-        return [f"consumer groups are not compared: topic {', '.join(absent[:5])} is not on the target"]
+    """Of all positions in partitions that are on the target, ``there`` by topic; the others are named."""
     differences: list[str] = []
-    try:
-        wanted = await wanted_positions(repository, client, plan)
-    except TopicNotFoundError as error:
-        return [error.message]
+    groups: list[GroupPlan] = []
     for group in plan.groups:
-        there = await committed_positions(client, group.target_group)
+        known = tuple(p for p in group.positions if p.target.partition < there.get(p.target.topic, 0))
+        lacking = sorted({str(p.target) for p in group.positions if p not in known})
+        if lacking:
+            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            differences.append(
+                f"group {group.target_group} is not compared in {', '.join(lacking[:_NAMED])}{more}: not on the target"
+            )
+        groups.append(replace(group, positions=known))
+    try:
+        wanted = await wanted_positions(repository, client, replace(plan, groups=tuple(groups)))
+    except TopicNotFoundError as error:
+        return [*differences, error.message]
+    for group in groups:
+        stood = await committed_positions(client, group.target_group) if group.positions else {}
         for tp, position in sorted(wanted[group.target_group].items()):
-            found = there.get(tp)
+            found = stood.get(tp)
             if found != position:
                 stands = "nowhere" if found is None else f"at {found.offset:,}"
                 differences.append(f"group {group.target_group} stands {stands} in {tp} instead of {position.offset:,}")
