@@ -192,7 +192,7 @@ class WorkerProcess:
         reading = Repository(RetryingStore(repository.store, COMMAND_PATIENCE), repository.identity)
         self.repository = repository
         self.publisher = EventPublisher(self._send_event)
-        self.recorder = TopicRecorder(reading, admin)
+        self.recorder = TopicRecorder(reading, admin, lambda topic_id: self.pipeline.resolver.stored_at_start(topic_id))
         self.pipeline = BackupPipeline(
             view,
             budget,

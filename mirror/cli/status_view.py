@@ -5,6 +5,7 @@ from typing import Any
 
 from mirror.cli.human import human_bytes, human_count, human_duration, utc
 from mirror.cli.output import print_line, print_table
+from mirror.cli.status_deleted_view import unwatched_json, unwatched_lines
 from mirror.cli.status_holds_view import holds_json, holds_lines
 from mirror.core.objectives import monthly_price
 from mirror.core.status import PartitionStatus, worst_first
@@ -94,6 +95,8 @@ def print_status(report: StatusReport, *, by_partition: bool) -> None:
         fixed = ("state", "covered")
         print_table(columns, rows, right=_RIGHT, fixed=fixed, below=("remarks",), optional=("overlap", "raw", "gaps"))
     _print_others(report)
+    for line in unwatched_lines(report.unwatched, now_ms=report.at_ms):
+        print_line(line, color="yellow")
     if report.groups is not None:
         print_line(groups_line(report, report.groups), color="yellow" if report.groups.reason else None)
     for line in holds_lines(report.holds):
@@ -254,4 +257,5 @@ def as_json(report: StatusReport) -> dict[str, Any]:
         "others": report.others,
         "groups": report.groups,
         "holds": holds_json(report.holds),
+        "deleted_unwatched": unwatched_json(report.unwatched),
     }

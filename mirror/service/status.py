@@ -18,6 +18,7 @@ from mirror.kafka.admin import ConfigValue
 from mirror.kafka.cluster import ClusterDescription
 from mirror.service.groups import choose_group_log
 from mirror.service.status_committed import gone_offsets
+from mirror.service.status_deleted import UnwatchedTopic, find_unwatched
 from mirror.service.status_groups import GroupCounter, GroupsStatus, groups_status, not_to_be_ignored
 from mirror.service.status_holds import ClusterHolds, HoldsObserver
 from mirror.service.status_repository import RecentPace, RepositoryObserver, RepositoryTotals
@@ -38,6 +39,7 @@ class StatusReport:
         groups: of the capture of consumer groups; None where only some topics were asked for.
         holds: clusters with topics whose retention a restore left lifted, or of which that is not known.
         others: stored partitions of topics that were deleted, created anew, or are no longer selected.
+        unwatched: of ``others`` those topics that were deleted while no worker looked.
         left_out: topic → rule, of topics that are not backed up.
         problems: what could not be asked, in sentences.
     """
@@ -55,6 +57,7 @@ class StatusReport:
     problems: list[str]
     groups: GroupsStatus | None = None
     holds: list[ClusterHolds] = field(default_factory=list)
+    unwatched: list[UnwatchedTopic] = field(default_factory=list)
 
 
 class StatusObserver:
@@ -152,6 +155,7 @@ class StatusObserver:
             problems=[] if view is None else list(dict.fromkeys(view.problems)),
             groups=await self._groups(coverage, view, judged_groups, totals.newest_object_ms, now_ms),
             holds=await looking_for_holds,
+            unwatched=await asyncio.to_thread(find_unwatched, self._repository, judged_others),
         )
 
     async def _groups(

@@ -195,6 +195,7 @@ class TopicObject(_Entry, frozen=True):
     configs: dict[str, str]
     captured_at_ms: Timestamp
     deleted: bool = False
+    unwatched: bool = False
 
 
 class RepositoryObject(_Entry, frozen=True):

@@ -13,6 +13,7 @@ from typing import Literal
 
 from mirror.core.coverage import build_coverage
 from mirror.core.group_log import GROUP_LOG_TOPIC
+from mirror.core.keys import parse_segment_key
 from mirror.core.positions import PartitionId, TopicPartition
 from mirror.core.safe_positions import PositionsBook, SafePosition
 from mirror.core.segment.index import SegmentIndex, StartEntry
@@ -56,6 +57,7 @@ class PositionResolver:
         self._start = start
         self._book = PositionsBook()
         self._loaded_at_ms = 0
+        self._at_start: dict[PartitionId, tuple[int, int]] = {}
         self._lock = asyncio.Lock()
 
     async def load(self) -> None:
@@ -73,6 +75,11 @@ class PositionResolver:
             )
             if first:
                 coverage = build_coverage((entry.key, entry.index) for entry in objects)
+                self._at_start = {
+                    pid: (one.position, parse_segment_key(one.runs[-1].object_key).sealed_at_ms)
+                    for pid, one in coverage.items()
+                    if one.runs
+                }
                 self._book.set_coverage(coverage.values(), [fork for entry in objects for fork in entry.index.forks])
             else:
                 self._book.fold(entry.index for entry in objects)
@@ -103,6 +110,16 @@ class PositionResolver:
         if unseen:
             found.update(await self._begin(unseen))
         return found
+
+    async def stored_at_start(self, topic_id: str) -> dict[int, tuple[int, int]]:
+        """Of an incarnation, what was stored when this worker started: partition → its end, and when that was stored (ms).
+
+        Raises:
+            MirrorError: the store cannot be read.
+        """
+        if not self._loaded_at_ms:
+            await self.load()
+        return {pid.partition: found for pid, found in self._at_start.items() if pid.topic_id == topic_id}
 
     def fold(self, index: SegmentIndex) -> None:
         """An object of ours became durable."""
