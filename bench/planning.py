@@ -23,7 +23,7 @@ from bench.stack import BenchStack
 from bench.topics import delete_topics
 from mirror.core.keys import DAY_MS, RollupKey, SegmentKey, format_segment_key
 from mirror.core.moments import format_moment
-from mirror.core.rollup import RolledObject, shorten
+from mirror.core.rollup import RolledObject, rolled_object
 from mirror.core.segment.index import FORMAT_VERSION, RunEntry, SegmentIndex, StartEntry, TopicObject, WatermarkSample
 from mirror.core.segment.layout import HEADER_BYTES, encode_object
 from mirror.core.segment.runs import RunDraft, encode_run
@@ -195,7 +195,7 @@ def _real_object(repository: Repository, number: int) -> tuple[RolledObject, byt
     run, stored = encode_run(draft, position=HEADER_BYTES, mode="passthrough", zstd_level=3)
     index = _index(repository, number, run)
     data = encode_object(stored, index)
-    return RolledObject(key=_key(number), size_bytes=len(data), index=shorten(index)), data
+    return rolled_object(_key(number), len(data), index), data
 
 
 def _claimed_object(repository: Repository, number: int, template: RunEntry) -> RolledObject:
@@ -213,7 +213,8 @@ def _claimed_object(repository: Repository, number: int, template: RunEntry) -> 
         max_timestamp_ms=sealed_at_ms - 2_000 + _RECORDS - 1,
         leader_epochs=[(0, base_offset)],
     )
-    return RolledObject(key=_key(number), size_bytes=1_500, index=_index(repository, number, run))
+    sample = WatermarkSample(sealed_at_ms - 1_000, 0, run.next_offset, run.next_offset)
+    return RolledObject(key=_key(number), size_bytes=1_500, index=_index(repository, number, run), samples=[[sample]])
 
 
 def _index(repository: Repository, number: int, run: RunEntry) -> SegmentIndex:

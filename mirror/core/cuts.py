@@ -83,31 +83,42 @@ def observe(
     at_ms: int,
     samples_of: Callable[[CoveredRun], Sequence[WatermarkSample]],
 ) -> Observation:
-    """The samples around ``at_ms``; asks for those of as few runs as possible.
+    """The samples around ``at_ms``; asks for all samples of as few runs as possible, of none where the edges of each say enough.
 
     Args:
         pieces: of one partition, ascending.
         sealed_at_ms: of each object.
         at_ms: the moment.
-        samples_of: the samples of a piece's run (roll-ups leave them out, so this may read a footer).
+        samples_of: the samples of a piece's run (roll-ups have the first and the last, so this may read a footer).
     """
     reached = np.flatnonzero(_sealed_ms(pieces, sealed_at_ms, 0) >= at_ms)
     turn = int(reached[0]) if len(reached) else len(pieces)
     before: WatermarkSample | None = None
     after: WatermarkSample | None = None
-    for piece in pieces[turn:]:
-        for sample in samples_of(piece):
-            if sample.fetched_at_ms <= at_ms:
-                before = sample
-            elif after is None:
-                after = sample
+    for number in range(turn, len(pieces)):
+        found = _around(pieces, number, at_ms, samples_of)
+        before, after = found.before or before, found.after
         if after is not None:
             break
-    for piece in reversed(pieces[:turn]):
+    for number in range(turn - 1, -1, -1):
         if before is not None:
             break
-        before = next((s for s in reversed(samples_of(piece)) if s.fetched_at_ms <= at_ms), None)
+        before = _around(pieces, number, at_ms, samples_of).before
     return Observation(before, after)
+
+
+def _around(
+    pieces: Sequence[CoveredRun],
+    number: int,
+    at_ms: int,
+    samples_of: Callable[[CoveredRun], Sequence[WatermarkSample]],
+) -> Observation:
+    """Of one run: its last sample at or before the moment, its first one after it."""
+    edges = pieces.edge_samples(number) if isinstance(pieces, RunPieces) else None
+    if edges is None or edges[0].fetched_at_ms <= at_ms < edges[-1].fetched_at_ms:
+        edges = samples_of(pieces[number])
+    before = next((sample for sample in reversed(edges) if sample.fetched_at_ms <= at_ms), None)
+    return Observation(before, next((sample for sample in edges if sample.fetched_at_ms > at_ms), None))
 
 
 def cut_at(

@@ -1,27 +1,49 @@
 """Roll-ups: the indexes of many segment objects in one, so that nothing ever reads all footers one by one.
 
 A roll-up is a cache: it names the objects it holds, several may exist for one span, and readers take their union. It leaves out what is
-only needed to open a run (blocks) and the watermark samples; both are in the object's own footer. Most objects stand in it as columns.
+only needed to open a run (blocks), and of the watermark samples all but the first and the last of each run; the object's own footer has
+all. Most objects stand in it as columns.
 """
 
 import msgspec
 
 from mirror.core.keys import parse_segment_key
 from mirror.core.rollup_columns import COLUMNS_FEATURE, RollupColumns, decode_columns, encode_columns, indexes_of
+from mirror.core.run_samples import edge_samples
 from mirror.core.run_table import RunTable, TableBuilder
-from mirror.core.segment.index import FORMAT_VERSION, Count, SegmentIndex, Timestamp, decode_json, require_features
+from mirror.core.segment.index import (
+    FORMAT_VERSION,
+    Count,
+    SegmentIndex,
+    Timestamp,
+    WatermarkSample,
+    decode_json,
+    require_features,
+)
 from mirror.core.segment.layout import HEADER_BYTES, check_header, decode_payload, decode_trailer, encode_rollup_frame
 from mirror.errors import DamageError
 
-__all__ = ["RolledObject", "Rollup", "decode_rollup", "decode_rollup_table", "encode_rollup", "shorten"]
+__all__ = [
+    "RolledObject",
+    "Rollup",
+    "decode_rollup",
+    "decode_rollup_table",
+    "encode_rollup",
+    "rolled_object",
+    "shorten",
+]
 
 
-class RolledObject(msgspec.Struct, frozen=True, kw_only=True):
-    """One segment object: its key, its size and its shortened index."""
+class RolledObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One segment object: its key, its size and its shortened index.
+
+    ``samples`` are the edge samples of each run of the index, None for those that only the footer has; empty where it has all.
+    """
 
     key: str
     size_bytes: Count
     index: SegmentIndex
+    samples: list[list[WatermarkSample] | None] = []
 
 
 class Rollup(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +68,12 @@ def shorten(index: SegmentIndex) -> SegmentIndex:
     return msgspec.structs.replace(index, runs=runs)
 
 
+def rolled_object(key: str, size_bytes: int, index: SegmentIndex) -> RolledObject:
+    """How a roll-up names an object whose footer was read."""
+    samples = [edge_samples(run) for run in index.runs]
+    return RolledObject(key=key, size_bytes=size_bytes, index=shorten(index), samples=samples if any(samples) else [])
+
+
 def encode_rollup(rollup: Rollup) -> bytes:
     """The roll-up as an object; all that fits columns is put into columns."""
     body, columns, others = encode_columns(rollup.objects, rollup.repository_id)
@@ -54,8 +82,13 @@ def encode_rollup(rollup: Rollup) -> bytes:
     return encode_rollup_frame(msgspec.json.encode(stored), body)
 
 
-def decode_rollup(data: bytes, where: str) -> Rollup:
+def decode_rollup(data: bytes, where: str, *, with_samples: bool = True) -> Rollup:
     """The inverse of :func:`encode_rollup`: all objects as values, in the order of their keys.
+
+    Args:
+        data: the object.
+        where: its key, for messages.
+        with_samples: also the watermark samples that stand in columns.
 
     Raises:
         DamageError: the object is not a sound roll-up; it can be deleted and is made again.
@@ -64,8 +97,11 @@ def decode_rollup(data: bytes, where: str) -> Rollup:
     stored, table = _decode(data, where)
     if table is None or stored.columns is None:
         return stored
-    found = indexes_of(table, stored.columns, stored.repository_id)
-    objects = [*stored.objects, *(RolledObject(key=key, size_bytes=size, index=index) for key, size, index in found)]
+    found = indexes_of(table, stored.columns, stored.repository_id, with_samples=with_samples)
+    rolled = [
+        RolledObject(key=key, size_bytes=size, index=index, samples=samples) for key, size, index, samples in found
+    ]
+    objects = [*stored.objects, *rolled]
     features = [name for name in stored.required_features if name != COLUMNS_FEATURE]
     objects.sort(key=lambda entry: entry.key)
     return msgspec.structs.replace(stored, objects=objects, columns=None, required_features=features)
@@ -82,7 +118,7 @@ def decode_rollup_table(data: bytes, where: str) -> tuple[Rollup, RunTable]:
     if table is not None:
         builder.add_table(table)
     for entry in stored.objects:
-        builder.add(parse_segment_key(entry.key), entry.size_bytes, entry.index)
+        builder.add(parse_segment_key(entry.key), entry.size_bytes, entry.index, entry.samples)
     return stored, builder.build()
 
 
@@ -92,9 +128,17 @@ def _decode(data: bytes, where: str) -> tuple[Rollup, RunTable | None]:
     rollup = decode_json(Rollup, decode_payload(data, trailer, where), where)
     for entry in rollup.objects:
         require_features(entry.index.format_version, entry.index.required_features, entry.key)
+        if entry.samples and not _fit(entry):
+            raise DamageError(f"{where}: the watermark samples of {entry.key} are not those of its runs")
     columns = rollup.columns
     if trailer.index_position != HEADER_BYTES + (columns.stored_bytes if columns else 0):
         raise DamageError(f"{where}: is not a roll-up: something else stands before its JSON")
     if columns is None:
         return rollup, None
     return rollup, decode_columns(data[HEADER_BYTES : trailer.index_position], columns, where)
+
+
+def _fit(entry: RolledObject) -> bool:
+    return len(entry.samples) == len(entry.index.runs) and all(
+        one is None or 0 < len(one) <= 2 for one in entry.samples
+    )

@@ -12,8 +12,9 @@ import numpy as np
 import zstandard
 
 from mirror.core.keys import SegmentKey, parse_segment_key
+from mirror.core.run_samples import pack_samples
 from mirror.core.run_table import OBJECT_COLUMNS, RUN_COLUMNS, Int64s, RunFlag, RunTable, TableBuilder
-from mirror.core.segment.index import FORMAT_VERSION, Count, RunEntry, SegmentIndex
+from mirror.core.segment.index import FORMAT_VERSION, Count, RunEntry, SegmentIndex, WatermarkSample
 from mirror.core.segment.layout import INDEX_LIMIT_BYTES, checksum_of
 from mirror.errors import DamageError
 
@@ -38,6 +39,7 @@ class RollupColumns(msgspec.Struct, frozen=True, kw_only=True):
     partitions: list[tuple[str, str, Count]]
     stored_bytes: Count
     checksum: str
+    samples: bytes | None = None
 
 
 def encode_columns(
@@ -56,7 +58,7 @@ def encode_columns(
         if key is None:
             others.append(entry)
         else:
-            builder.add(key, entry.size_bytes, entry.index)
+            builder.add(key, entry.size_bytes, entry.index, entry.samples)
     table = builder.build()
     if not table.object_count:
         return b"", None, others
@@ -72,6 +74,7 @@ def encode_columns(
         partitions=table.partitions,
         stored_bytes=len(body),
         checksum=checksum_of((body,)),
+        samples=pack_samples(table.samples.loose, table.runs["next_offset"]),
     )
     return body, found, others
 
@@ -120,6 +123,8 @@ def decode_columns(body: bytes, columns: RollupColumns, where: str) -> RunTable:
     runs["next_offset"] = runs["next_offset"] + runs["start_offset"]
     table = RunTable(objects, runs, columns.writers, columns.partitions)
     _check(table, where)
+    if columns.samples is not None:
+        table.samples.add_packed(columns.samples, columns.run_count, where)
     return table
 
 
@@ -153,13 +158,17 @@ def _check(table: RunTable, where: str) -> None:
         raise DamageError(f"{where}: the columns contradict themselves")
 
 
-def indexes_of(table: RunTable, columns: RollupColumns, repository_id: str) -> list[tuple[str, int, SegmentIndex]]:
-    """Key, size and index of every object of a table."""
+def indexes_of(
+    table: RunTable, columns: RollupColumns, repository_id: str, *, with_samples: bool
+) -> list[tuple[str, int, SegmentIndex, list[list[WatermarkSample] | None]]]:
+    """Key, size, index and what is known of the samples of its runs, of every object of a table."""
     runs = [table.entry(row) for row in range(table.run_count)]
+    known = [table.edge_samples(row) for row in range(table.run_count)] if with_samples else []
+    samples = [None if one is None else list(one) for one in known]
     bounds = np.searchsorted(table.runs["object"], np.arange(table.object_count + 1)).tolist()
     sizes, sealed = table.objects["size_bytes"].tolist(), table.objects["sealed_at_ms"].tolist()
     durable, levels = table.objects["durable_sequence"].tolist(), table.objects["level"].tolist()
-    found: list[tuple[str, int, SegmentIndex]] = []
+    found: list[tuple[str, int, SegmentIndex, list[list[WatermarkSample] | None]]] = []
     for row in range(table.object_count):
         key = table.segment_key(row)
         index = SegmentIndex(
@@ -173,5 +182,6 @@ def indexes_of(table: RunTable, columns: RollupColumns, repository_id: str) -> l
             level=levels[row],
             runs=runs[bounds[row] : bounds[row + 1]],
         )
-        found.append((table.object_key(row), sizes[row], index))
+        own = samples[bounds[row] : bounds[row + 1]]
+        found.append((table.object_key(row), sizes[row], index, own if any(own) else []))
     return found

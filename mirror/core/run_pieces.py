@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mirror.core.covered_run import CoveredRun
+from mirror.core.run_samples import EdgeSamples
 from mirror.core.run_table import NO_TIME_MS, OBJECT_COLUMNS, RUN_COLUMNS, Int64s, RunTable, run_numbers
 
 __all__ = ["RunPieces", "are_exact"]
@@ -148,6 +149,14 @@ class RunPieces(Sequence[CoveredRun]):
         before = np.concatenate([np.array([-1], dtype=np.int64), self.next_offsets[:-1]])[: len(self)]
         follow: Bools = self.start_offsets == before
         return follow
+
+    def edge_samples(self, index: int) -> EdgeSamples | None:
+        """The first and the last watermark sample of a piece's run; None where only its footer has them.
+
+        Raises:
+            DamageError: the roll-up that has them is not what was written.
+        """
+        return self.table.edge_samples(int(self.rows[index]))
 
     @property
     def knows_objects(self) -> bool:

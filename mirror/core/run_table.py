@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mirror.core.keys import SegmentKey, format_segment_key
 from mirror.core.positions import PartitionId
+from mirror.core.run_samples import EdgeSamples, RunSamples
 from mirror.core.segment.index import ForkEntry, GapEntry, GoneEntry, RunEntry, SegmentIndex, StartEntry
 
 __all__ = [
@@ -72,6 +73,7 @@ class RunTable:
         partitions: ``(topic, topic id, partition)``.
         entries: runs that were given as values; those with several leader epochs are only here whole.
         starts, gaps, forks, gone: the other entries of the objects' indexes.
+        samples: what is known of the runs' watermark samples.
     """
 
     objects: dict[str, Int64s]
@@ -84,6 +86,7 @@ class RunTable:
     gaps: list[GapEntry] = field(default_factory=list)
     forks: list[ForkEntry] = field(default_factory=list)
     gone: list[GoneEntry] = field(default_factory=list)
+    samples: RunSamples = field(default_factory=RunSamples)
 
     @property
     def object_count(self) -> int:
@@ -144,6 +147,14 @@ class RunTable:
             leader_epochs=[(values["leader_epoch"], values["start_offset"])] if flags & RunFlag.HAS_EPOCH else [],
         )
 
+    def edge_samples(self, row: int) -> EdgeSamples | None:
+        """The first and the last watermark sample of a run; None where only its footer has them.
+
+        Raises:
+            DamageError: the roll-up that has them is not what was written.
+        """
+        return self.samples.of(row, self.runs["next_offset"])
+
     def partition_id(self, partition_row: int) -> PartitionId:
         """Whose offsets these are."""
         _, topic_id, partition = self.partitions[partition_row]
@@ -171,6 +182,7 @@ class RunTable:
             gaps=self.gaps,
             forks=self.forks,
             gone=self.gone,
+            samples=self.samples.chosen(np.flatnonzero(kept_runs).tolist(), self.runs["next_offset"]),
         )
 
 
@@ -185,13 +197,18 @@ class TableBuilder:
         self._runs: list[tuple[int, ...]] = []
         self._loose = RunTable({}, {}, [], [])
 
-    def add(self, key: SegmentKey, size_bytes: int, index: SegmentIndex) -> None:
-        """One object by its index."""
+    def add(
+        self, key: SegmentKey, size_bytes: int, index: SegmentIndex, samples: Sequence[EdgeSamples | None] = ()
+    ) -> None:
+        """One object by its index; ``samples`` of each run, or empty."""
         row = len(self._objects)
         writer = self._writers.setdefault(key.writer, len(self._writers))
         numbers = (key.sealed_at_ms, writer, key.sequence, size_bytes, index.sealed_at_ms, index.durable_sequence)
         self._objects.append((*numbers, index.level))
-        for run in index.runs:
+        for number, run in enumerate(index.runs):
+            known = samples[number] if samples else None
+            if known is not None:
+                self._loose.samples.loose[len(self._runs)] = known
             place = (run.topic, run.topic_id, run.partition)
             self._loose.entries[len(self._runs)] = run
             self._runs.append((row, self._partitions.setdefault(place, len(self._partitions)), *run_numbers(run)))
@@ -217,6 +234,7 @@ class TableBuilder:
     def _joined(self, tables: Sequence[RunTable]) -> RunTable:
         first_run = first_object = 0
         entries: dict[int, RunEntry] = {}
+        samples = RunSamples()
         for table in tables:
             writers = [self._writers.setdefault(name, len(self._writers)) for name in table.writers]
             places = [self._partitions.setdefault(place, len(self._partitions)) for place in table.partitions]
@@ -224,6 +242,7 @@ class TableBuilder:
             table.runs["partition"] = _looked_up(places, table.runs["partition"])
             table.runs["object"] = table.runs["object"] + first_object
             entries.update((row + first_run, entry) for row, entry in table.entries.items())
+            samples.add_all(table.samples, first_run)
             first_run += len(table.runs["object"])
             first_object += len(table.objects["writer"])
         return RunTable(
@@ -236,6 +255,7 @@ class TableBuilder:
             gaps=[entry for table in tables for entry in table.gaps],
             forks=[entry for table in tables for entry in table.forks],
             gone=[entry for table in tables for entry in table.gone],
+            samples=samples,
         )
 
 

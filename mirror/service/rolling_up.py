@@ -25,7 +25,7 @@ from mirror.core.keys import (
     segment_prefix,
     slot_start_ms,
 )
-from mirror.core.rollup import RolledObject, decode_rollup, shorten
+from mirror.core.rollup import RolledObject, decode_rollup, rolled_object
 from mirror.errors import DamageError, MirrorError
 from mirror.storage.repository import Repository
 
@@ -179,7 +179,7 @@ class RollupMaker:
                 index, size_bytes = self._repository.read_index(key)
             except DamageError as error:
                 return error
-            return RolledObject(key=key, size_bytes=size_bytes, index=shorten(index))
+            return rolled_object(key, size_bytes, index)
 
         if not keys:
             return []

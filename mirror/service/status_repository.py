@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mirror.core.coverage import PartitionCoverage, build_coverage
 from mirror.core.keys import DAY_MS, ROLLUP_PREFIX, parse_segment_key, segment_prefix
 from mirror.core.positions import PartitionId
-from mirror.core.rollup import RolledObject, shorten
+from mirror.core.rollup import RolledObject, rolled_object
 from mirror.errors import DamageError, MirrorError, ObjectNotFoundError
 from mirror.service.gone import find_gone
 from mirror.storage.repository import Repository
@@ -93,7 +93,7 @@ class RepositoryObserver:
                 except (DamageError, ObjectNotFoundError) as error:
                     self._note_damage(info.key, error)
                     continue
-                self._objects[info.key] = RolledObject(key=info.key, size_bytes=size_bytes, index=shorten(index))
+                self._objects[info.key] = rolled_object(info.key, size_bytes, index)
 
     def _note_damage(self, key: str, _error: MirrorError | Exception) -> None:
         if not key.startswith(ROLLUP_PREFIX):  # a cache: the footers were read instead

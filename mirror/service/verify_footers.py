@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mirror.core.keys import parse_segment_key
-from mirror.core.rollup import RolledObject, shorten
+from mirror.core.rollup import RolledObject, rolled_object
 from mirror.core.segment.index import SegmentIndex
 from mirror.core.segment.layout import TRAILER_BYTES, decode_index, decode_trailer
 from mirror.errors import DamageError, ObjectNotFoundError, UnsupportedFormatError
@@ -56,7 +56,7 @@ class FooterChecker:
         for number, (_, footer) in enumerate(read, start=1):
             self._judge(footer)
             if footer.index is not None and footer.finding is None:
-                sound.append(RolledObject(key=footer.key, size_bytes=footer.size_bytes, index=shorten(footer.index)))
+                sound.append(rolled_object(footer.key, footer.size_bytes, footer.index))
             if on_progress:
                 on_progress("reading footers", number, len(keys))
         return sound
@@ -69,7 +69,7 @@ class FooterChecker:
             index = footer.index or (rolled.index if rolled is not None else None)
             self._add(kind, key, index, message)
             return
-        if rolled is not None and footer.index is not None and shorten(footer.index) != rolled.index:
+        if rolled is not None and footer.index is not None and _differ(rolled, footer.index):
             message = f"{key}: a roll-up says something else than its footer; delete the roll-ups of its day"
             self._add("rollup_differs", key, footer.index, message)
         if key in self.hidden:
@@ -79,6 +79,12 @@ class FooterChecker:
     def _add(self, kind: FindingKind, key: str, index: SegmentIndex | None, message: str) -> None:
         runs = index.runs if index is not None else []
         self.report.findings += findings_of_runs(kind, key, runs, message, self.topics)
+
+
+def _differ(rolled: RolledObject, index: SegmentIndex) -> bool:
+    """Whether a roll-up says something else; one that says nothing of samples is older."""
+    own = rolled_object(rolled.key, rolled.size_bytes, index)
+    return own.index != rolled.index or bool(rolled.samples and rolled.samples != own.samples)
 
 
 def _read_footer(repository: Repository, key: str, listed_bytes: int) -> _Footer:

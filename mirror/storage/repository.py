@@ -21,7 +21,7 @@ from mirror.core.keys import (
     parse_segment_key,
     parse_topic_key,
 )
-from mirror.core.rollup import RolledObject, Rollup, decode_rollup, encode_rollup, shorten
+from mirror.core.rollup import RolledObject, Rollup, decode_rollup, encode_rollup, rolled_object
 from mirror.core.segment.index import (
     FORMAT_VERSION,
     RepositoryObject,
@@ -186,7 +186,7 @@ class Repository:
         return found, is_whole
 
     def _read_rollup(self, key: str, span: RollupKey) -> Rollup:
-        rollup = decode_rollup(self.store.get(key), key)
+        rollup = decode_rollup(self.store.get(key), key, with_samples=False)
         self.require_rollup(rollup, key, span)
         return rollup
 
@@ -242,7 +242,7 @@ class Repository:
                     raise
                 on_damage(info.key, error)
                 return None
-            return RolledObject(key=info.key, size_bytes=size_bytes, index=shorten(index))
+            return rolled_object(info.key, size_bytes, index)
 
         if not infos:
             return

@@ -17,6 +17,7 @@ from mirror.core import (
     restore_record,
     rollup,
     rollup_columns,
+    run_samples,
     run_table,
     snapshot,
 )
@@ -104,6 +105,7 @@ def _json_type(annotation: Any) -> str:
         msgspec.inspect.IntType: "integer",
         msgspec.inspect.FloatType: "number",
         msgspec.inspect.StrType: "string",
+        msgspec.inspect.BytesType: "string",
         msgspec.inspect.LiteralType: "string",
         msgspec.inspect.BoolType: "boolean",
         msgspec.inspect.ListType: "array",
@@ -137,7 +139,11 @@ def test_no_field_table_is_of_something_else() -> None:
 def test_columns_of_rollups_stand_in_this_order() -> None:
     """The two tables are the columns that are written."""
     listed = {name: tuple(column for column, _ in _rows(text)) for name, text in _tagged("columns").items()}
-    assert listed == {"objects": run_table.OBJECT_COLUMNS, "runs": run_table.RUN_COLUMNS}
+    assert listed == {
+        "objects": run_table.OBJECT_COLUMNS,
+        "runs": run_table.RUN_COLUMNS,
+        "samples": run_samples.SAMPLE_COLUMNS,
+    }
 
 
 @pytest.mark.parametrize("name", sorted(_tagged("example")))
