@@ -14,6 +14,7 @@ from mirror.core.segment.index import (
     SegmentIndex,
     StartEntry,
     TopicObject,
+    WatermarkSample,
 )
 from mirror.core.segment.layout import HEADER_BYTES, encode_object
 from mirror.core.segment.runs import BodyMode, RunDraft, encode_run
@@ -109,8 +110,9 @@ class RepositoryBuilder:
         starts: Sequence[StartEntry] = (),
         gaps: Sequence[GapEntry] = (),
         forks: Sequence[ForkEntry] = (),
+        samples: Sequence[WatermarkSample] = (),
     ) -> str:
-        """One segment object of one run per slice; its key."""
+        """One segment object of one run per slice, each with these samples; its key."""
         self.sequence += 1
         self.now_ms += 10_000
         runs: list[RunEntry] = []
@@ -119,6 +121,7 @@ class RepositoryBuilder:
         for piece in slices:
             draft = RunDraft(piece.topic, piece.topic_id, piece.partition, piece.start_offset, piece.start_offset)
             draft.append(piece)
+            draft.watermarks += samples
             run, parts = encode_run(draft, position=position, mode=mode, zstd_level=1)
             runs.append(run)
             body += parts

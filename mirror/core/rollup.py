@@ -88,13 +88,15 @@ def decode_rollup(data: bytes, where: str, *, with_samples: bool = True) -> Roll
     Args:
         data: the object.
         where: its key, for messages.
-        with_samples: also the watermark samples that stand in columns.
+        with_samples: also the watermark samples.
 
     Raises:
         DamageError: the object is not a sound roll-up; it can be deleted and is made again.
         UnsupportedFormatError: a newer version.
     """
     stored, table = _decode(data, where)
+    if not with_samples:
+        stored = msgspec.structs.replace(stored, objects=[_without_samples(entry) for entry in stored.objects])
     if table is None or stored.columns is None:
         return stored
     found = indexes_of(table, stored.columns, stored.repository_id, with_samples=with_samples)
@@ -136,6 +138,10 @@ def _decode(data: bytes, where: str) -> tuple[Rollup, RunTable | None]:
     if columns is None:
         return rollup, None
     return rollup, decode_columns(data[HEADER_BYTES : trailer.index_position], columns, where)
+
+
+def _without_samples(entry: RolledObject) -> RolledObject:
+    return msgspec.structs.replace(entry, samples=[]) if entry.samples else entry
 
 
 def _fit(entry: RolledObject) -> bool:

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
+
 from mirror.core.keys import (
     DAY_MS,
     LEVEL_0_PREFIX,
@@ -130,7 +132,7 @@ class Repository:
         since_ms: int = 0,
         list_all: bool = False,
     ) -> list[RolledObject]:
-        """The (shortened) indexes of all segment objects: roll-ups where they exist, footers for the rest.
+        """The (shortened) indexes of all segment objects, without samples: roll-ups where they exist, footers for the rest.
 
         Args:
             on_progress: called with the number of objects known so far.
@@ -153,7 +155,7 @@ class Repository:
             if on_progress:
                 on_progress(len(found))
             for entry in self.read_indexes(missing, on_damage):
-                found[entry.key] = entry
+                found[entry.key] = msgspec.structs.replace(entry, samples=[])
                 if on_progress:
                     on_progress(len(found))
         return [found[key] for key in sorted(found)]

@@ -137,5 +137,5 @@ def _compared(repository: Repository, day: _Day, on_damage: OnDamage) -> tuple[R
     missing, gone = repository.compare_with_listing(day.name, row_of, on_damage)
     builder = TableBuilder()
     for entry in repository.read_indexes(missing, on_damage):
-        builder.add(parse_segment_key(entry.key), entry.size_bytes, entry.index)
+        builder.add(parse_segment_key(entry.key), entry.size_bytes, entry.index, entry.samples)
     return day.table.without([row_of[key] for key in gone]), builder.build()

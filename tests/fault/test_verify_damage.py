@@ -12,7 +12,8 @@ import pytest
 from mirror.core import slices
 from mirror.core.keys import SLOT_MS, RollupKey, SegmentKey, format_segment_key, parse_segment_key, slot_start_ms
 from mirror.core.record_batch import scan_batches
-from mirror.core.segment.index import ForkEntry, GapEntry, SegmentIndex
+from mirror.core.rollup import rolled_object
+from mirror.core.segment.index import ForkEntry, GapEntry, SegmentIndex, WatermarkSample
 from mirror.core.segment.layout import HEADER_BYTES, encode_object
 from mirror.core.segment.runs import BodyMode
 from mirror.service.rolling_up import RollupMaker
@@ -215,6 +216,23 @@ def test_rollup_that_says_something_else_is_found() -> None:
     builder.repository.put_rollup(span, [lie], builder.now_ms)
     report = _verify(builder, "quick")
     assert {(f.kind, f.object_key) for f in report.findings} == {("rollup_differs", keys[0])}
+
+
+def test_rollup_that_says_other_samples_is_found() -> None:
+    """They decide where a moment cuts; a roll-up of before there were any says nothing wrong."""
+    builder, _ = a_repository(objects=1, partitions=1)
+    key = builder.put([a_slice("orders", 0, 20, a_batch(20, 5))], samples=[WatermarkSample(T0_MS, 0, 25, 25)])
+    index, size_bytes = builder.repository.read_index(key)
+    entry = rolled_object(key, size_bytes, index)
+    assert entry.samples
+    slot_ms = slot_start_ms(parse_segment_key(key).sealed_at_ms)
+    old = msgspec.structs.replace(entry, samples=[])
+    builder.repository.put_rollup(RollupKey(slot_ms, SLOT_MS, "old"), [old], builder.now_ms)
+    assert _verify(builder, "quick").findings == []
+    lie = msgspec.structs.replace(entry, samples=[[WatermarkSample(1, 2, 3, 4)] for _ in index.runs])
+    builder.repository.put_rollup(RollupKey(slot_ms, SLOT_MS, "old"), [lie], builder.now_ms)
+    report = _verify(builder, "quick")
+    assert {(f.kind, f.object_key) for f in report.findings} == {("rollup_differs", key)}
 
 
 def test_topic_objects_are_checked() -> None:

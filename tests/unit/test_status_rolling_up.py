@@ -1,10 +1,12 @@
 """Roll-ups: made when due, once, and never saying less than the footers."""
 
 from mirror.core.keys import SLOT_MS, SegmentKey, format_segment_key, slot_start_ms
+from mirror.core.segment.index import WatermarkSample
 from mirror.service.rolling_up import DAY_GRACE_MS, SLOT_GRACE_MS, RollupMaker
 from mirror.storage.memory import MemoryStore
 from mirror.storage.metered import MeteredStore
 from mirror.storage.repository import Repository, open_repository
+from mirror.storage.table_loading import load_table
 from tests.observe_builders import T0_MS, RepositoryBuilder, a_batch, a_repository, a_slice
 
 DAY_MS = 24 * 3600 * 1000
@@ -16,7 +18,8 @@ def _three_days() -> RepositoryBuilder:
     builder.start("orders")
     for number in range(50 * 60 // 7):
         builder.now_ms = T0_MS + number * 7 * 60_000
-        builder.put([a_slice("orders", 0, number * 2, a_batch(number * 2, 2))])
+        sample = WatermarkSample(builder.now_ms, 0, number * 2 + 2, number * 2 + 2)
+        builder.put([a_slice("orders", 0, number * 2, a_batch(number * 2, 2))], samples=[sample])
     return builder
 
 
@@ -45,6 +48,23 @@ def test_reading_with_and_without_rollups_is_equal_and_takes_few_requests() -> N
     repository, counts = _requests(builder)
     assert repository.load_indexes() == without
     assert sum(counts.values()) <= 9, counts
+
+
+def test_samples_stand_in_the_rollups_of_slots_and_days() -> None:
+    """So that nothing has to be opened to tell what leaders said; a day's roll-up has them of those of its slots."""
+    builder = _three_days()
+    footers = {
+        entry.key: entry.samples for entry in builder.repository.read_indexes([*builder.store.list("l0/")], None)
+    }
+    footers = {key: samples for key, samples in footers.items() if samples}
+    assert len(footers) == 428
+    for now_ms in (builder.now_ms + 1, builder.now_ms + 2 * DAY_MS):
+        RollupMaker(builder.repository).run_once(now_ms)
+        repository, counts = _requests(builder)
+        table = load_table(repository, on_damage=lambda *_: None).table
+        found = {table.key_of_run(row): [table.edge_samples(row)] for row in range(table.run_count)}
+        assert found == footers
+        assert counts.get("get_suffix", 0) < 4
 
 
 def test_second_round_and_second_worker_write_nothing() -> None:
