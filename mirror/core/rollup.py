@@ -5,12 +5,21 @@ only needed to open a run (blocks), and of the watermark samples all but the fir
 all. Most objects stand in it as columns.
 """
 
+from dataclasses import dataclass
+
 import msgspec
 
 from mirror.core.keys import parse_segment_key
-from mirror.core.rollup_columns import COLUMNS_FEATURE, RollupColumns, decode_columns, encode_columns, indexes_of
+from mirror.core.rollup_columns import (
+    COLUMNS_FEATURE,
+    RollupColumns,
+    decode_columns,
+    encode_columns,
+    indexes_of,
+    require_columns,
+)
 from mirror.core.run_samples import edge_samples
-from mirror.core.run_table import RunTable, TableBuilder
+from mirror.core.run_table import RunTable
 from mirror.core.segment.index import (
     FORMAT_VERSION,
     Count,
@@ -21,14 +30,18 @@ from mirror.core.segment.index import (
     require_features,
 )
 from mirror.core.segment.layout import HEADER_BYTES, check_header, decode_payload, decode_trailer, encode_rollup_frame
+from mirror.core.table_arena import ArenaPart
+from mirror.core.table_building import TableBuilder
 from mirror.errors import DamageError
 
 __all__ = [
+    "OpenedRollup",
     "RolledObject",
     "Rollup",
     "decode_rollup",
     "decode_rollup_table",
     "encode_rollup",
+    "open_rollup",
     "rolled_object",
     "shorten",
 ]
@@ -94,7 +107,8 @@ def decode_rollup(data: bytes, where: str, *, with_samples: bool = True) -> Roll
         DamageError: the object is not a sound roll-up; it can be deleted and is made again.
         UnsupportedFormatError: a newer version.
     """
-    stored, table = _decode(data, where)
+    opened = open_rollup(data, where)
+    stored, table = opened.stored, opened.in_columns()
     if not with_samples:
         stored = msgspec.structs.replace(stored, objects=[_without_samples(entry) for entry in stored.objects])
     if table is None or stored.columns is None:
@@ -115,16 +129,59 @@ def decode_rollup_table(data: bytes, where: str) -> tuple[Rollup, RunTable]:
     Raises:
         DamageError, UnsupportedFormatError: as :func:`decode_rollup`.
     """
-    stored, table = _decode(data, where)
+    opened = open_rollup(data, where)
     builder = TableBuilder()
-    if table is not None:
+    for table in opened.tables():
         builder.add_table(table)
-    for entry in stored.objects:
-        builder.add(parse_segment_key(entry.key), entry.size_bytes, entry.index, entry.samples)
-    return stored, builder.build()
+    return opened.stored, builder.build()
 
 
-def _decode(data: bytes, where: str) -> tuple[Rollup, RunTable | None]:
+@dataclass(frozen=True, slots=True)
+class OpenedRollup:
+    """A roll-up whose JSON is read: ``stored`` as it is there, ``body`` the columns as they are stored."""
+
+    stored: Rollup
+    body: memoryview
+    where: str
+
+    @property
+    def column_sizes(self) -> tuple[int, int]:
+        """Objects and runs that stand in columns."""
+        columns = self.stored.columns
+        return (columns.object_count, columns.run_count) if columns else (0, 0)
+
+    def loose(self) -> RunTable:
+        """What does not stand in columns."""
+        builder = TableBuilder()
+        for entry in self.stored.objects:
+            builder.add(parse_segment_key(entry.key), entry.size_bytes, entry.index, entry.samples)
+        return builder.build()
+
+    def in_columns(self, into: ArenaPart | None = None) -> RunTable | None:
+        """What stands in columns, checked; see :func:`mirror.core.rollup_columns.decode_columns`.
+
+        Raises:
+            DamageError: the columns are not what was written.
+        """
+        columns = self.stored.columns
+        return None if columns is None else decode_columns(self.body, columns, self.where, into)
+
+    def tables(self) -> list[RunTable]:
+        """All of it.
+
+        Raises:
+            DamageError: the columns are not what was written.
+        """
+        table = self.in_columns()
+        return [self.loose()] if table is None else [table, self.loose()]
+
+
+def open_rollup(data: bytes, where: str) -> OpenedRollup:
+    """The first step of reading a roll-up: all but the columns, of which only the checksum and the size are verified.
+
+    Raises:
+        DamageError, UnsupportedFormatError: as :func:`decode_rollup`.
+    """
     check_header(data, where)
     trailer = decode_trailer(data, len(data), where)
     rollup = decode_json(Rollup, decode_payload(data, trailer, where), where)
@@ -135,9 +192,10 @@ def _decode(data: bytes, where: str) -> tuple[Rollup, RunTable | None]:
     columns = rollup.columns
     if trailer.index_position != HEADER_BYTES + (columns.stored_bytes if columns else 0):
         raise DamageError(f"{where}: is not a roll-up: something else stands before its JSON")
-    if columns is None:
-        return rollup, None
-    return rollup, decode_columns(data[HEADER_BYTES : trailer.index_position], columns, where)
+    body = memoryview(data)[HEADER_BYTES : trailer.index_position]
+    if columns is not None:
+        require_columns(body, columns, where)
+    return OpenedRollup(rollup, body, where)
 
 
 def _without_samples(entry: RolledObject) -> RolledObject:

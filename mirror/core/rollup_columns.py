@@ -13,15 +13,17 @@ import zstandard
 
 from mirror.core.keys import SegmentKey, parse_segment_key
 from mirror.core.run_samples import pack_samples
-from mirror.core.run_table import OBJECT_COLUMNS, RUN_COLUMNS, Int64s, RunFlag, RunTable, TableBuilder
+from mirror.core.run_table import OBJECT_COLUMNS, RUN_COLUMNS, Int64s, RunFlag, RunTable
 from mirror.core.segment.index import FORMAT_VERSION, Count, RunEntry, SegmentIndex, WatermarkSample
 from mirror.core.segment.layout import INDEX_LIMIT_BYTES, checksum_of
+from mirror.core.table_arena import ArenaPart, TableArena
+from mirror.core.table_building import TableBuilder
 from mirror.errors import DamageError
 
 if TYPE_CHECKING:
     from mirror.core.rollup import RolledObject
 
-__all__ = ["COLUMNS_FEATURE", "RollupColumns", "decode_columns", "encode_columns", "indexes_of"]
+__all__ = ["COLUMNS_FEATURE", "RollupColumns", "decode_columns", "encode_columns", "indexes_of", "require_columns"]
 
 COLUMNS_FEATURE = "columns"
 _CHECKSUM = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -103,24 +105,31 @@ def _packed(name: str, columns: dict[str, Int64s]) -> bytes:
     return np.diff(values, prepend=np.int64(0)).astype(_WIDTH).tobytes()
 
 
-def decode_columns(body: bytes, columns: RollupColumns, where: str) -> RunTable:
+def decode_columns(
+    body: bytes | memoryview, columns: RollupColumns, where: str, into: ArenaPart | None = None
+) -> RunTable:
     """The inverse of :func:`encode_columns`, its checksum verified.
+
+    Args:
+        body: the frame.
+        columns: how to read it.
+        where: the roll-up's key, for messages.
+        into: columns to fill, of the sizes that ``columns`` says; None makes them.
 
     Raises:
         DamageError: the bytes are not what was written, or contradict themselves.
     """
-    raw_bytes = (columns.object_count * len(OBJECT_COLUMNS) + columns.run_count * len(RUN_COLUMNS)) * _WIDTH.itemsize
-    if checksum_of((body,)) != columns.checksum or raw_bytes > INDEX_LIMIT_BYTES:
-        raise DamageError(f"{where}: the columns do not match their checksum, or are too many")
+    require_columns(body, columns, where)
     try:
-        if zstandard.frame_content_size(body) != raw_bytes:
-            raise DamageError(f"{where}: the columns are not of the size the JSON says")
         raw = zstandard.ZstdDecompressor().decompress(body)
     except zstandard.ZstdError as error:
         raise DamageError(f"{where}: the columns cannot be unpacked: {error}") from error
-    objects, at = _unpacked(raw, 0, OBJECT_COLUMNS, columns.object_count)
-    runs, _ = _unpacked(raw, at, RUN_COLUMNS, columns.run_count)
-    runs["next_offset"] = runs["next_offset"] + runs["start_offset"]
+    if into is None:
+        into = TableArena(columns.object_count, columns.run_count).reserve(columns.object_count, columns.run_count)
+    objects, runs = into.objects, into.runs
+    _unpack(raw, 0, objects)
+    _unpack(raw, columns.object_count * len(OBJECT_COLUMNS) * _WIDTH.itemsize, runs)
+    runs["next_offset"] += runs["start_offset"]
     table = RunTable(objects, runs, columns.writers, columns.partitions)
     _check(table, where)
     if columns.samples is not None:
@@ -128,12 +137,26 @@ def decode_columns(body: bytes, columns: RollupColumns, where: str) -> RunTable:
     return table
 
 
-def _unpacked(raw: bytes, at: int, names: Sequence[str], count: int) -> tuple[dict[str, Int64s], int]:
-    found: dict[str, Int64s] = {}
-    for name in names:
-        found[name] = np.cumsum(np.frombuffer(raw, dtype=_WIDTH, count=count, offset=at), dtype=np.int64)
-        at += count * _WIDTH.itemsize
-    return found, at
+def require_columns(body: bytes | memoryview, columns: RollupColumns, where: str) -> None:
+    """Check the frame before anything is allocated for what it says that it holds.
+
+    Raises:
+        DamageError: it is not the one that was written, or of another size than the JSON says.
+    """
+    raw_bytes = (columns.object_count * len(OBJECT_COLUMNS) + columns.run_count * len(RUN_COLUMNS)) * _WIDTH.itemsize
+    if checksum_of((body,)) != columns.checksum or raw_bytes > INDEX_LIMIT_BYTES:
+        raise DamageError(f"{where}: the columns do not match their checksum, or are too many")
+    try:
+        if zstandard.frame_content_size(body) != raw_bytes:
+            raise DamageError(f"{where}: the columns are not of the size the JSON says")
+    except zstandard.ZstdError as error:
+        raise DamageError(f"{where}: the columns cannot be unpacked: {error}") from error
+
+
+def _unpack(raw: bytes, at: int, into: dict[str, Int64s]) -> None:
+    for column in into.values():
+        np.cumsum(np.frombuffer(raw, dtype=_WIDTH, count=len(column), offset=at), dtype=np.int64, out=column)
+        at += column.nbytes
 
 
 def _check(table: RunTable, where: str) -> None:

@@ -4,7 +4,7 @@ A run as values of Python takes about two kilobytes, as a row of these columns a
 numpy. A row becomes a :class:`RunEntry` when somebody asks for it, and stays the same object while it is in use.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mirror.core.keys import SegmentKey, format_segment_key
 from mirror.core.positions import PartitionId
 from mirror.core.run_samples import EdgeSamples, RunSamples
-from mirror.core.segment.index import ForkEntry, GapEntry, GoneEntry, RunEntry, SegmentIndex, StartEntry
+from mirror.core.segment.index import ForkEntry, GapEntry, GoneEntry, RunEntry, StartEntry
 
 __all__ = [
     "NO_TIME_MS",
@@ -23,7 +23,6 @@ __all__ = [
     "Int64s",
     "RunFlag",
     "RunTable",
-    "TableBuilder",
     "run_numbers",
 ]
 
@@ -186,79 +185,6 @@ class RunTable:
         )
 
 
-class TableBuilder:
-    """Makes one table of indexes and of tables; each object once."""
-
-    def __init__(self) -> None:
-        self._writers: dict[str, int] = {}
-        self._partitions: dict[tuple[str, str, int], int] = {}
-        self._tables: list[RunTable] = []
-        self._objects: list[tuple[int, ...]] = []
-        self._runs: list[tuple[int, ...]] = []
-        self._loose = RunTable({}, {}, [], [])
-
-    def add(
-        self, key: SegmentKey, size_bytes: int, index: SegmentIndex, samples: Sequence[EdgeSamples | None] = ()
-    ) -> None:
-        """One object by its index; ``samples`` of each run, or empty."""
-        row = len(self._objects)
-        writer = self._writers.setdefault(key.writer, len(self._writers))
-        numbers = (key.sealed_at_ms, writer, key.sequence, size_bytes, index.sealed_at_ms, index.durable_sequence)
-        self._objects.append((*numbers, index.level))
-        for number, run in enumerate(index.runs):
-            known = samples[number] if samples else None
-            if known is not None:
-                self._loose.samples.loose[len(self._runs)] = known
-            place = (run.topic, run.topic_id, run.partition)
-            self._loose.entries[len(self._runs)] = run
-            self._runs.append((row, self._partitions.setdefault(place, len(self._partitions)), *run_numbers(run)))
-        self._loose.starts += index.starts
-        self._loose.gaps += index.gaps
-        self._loose.forks += index.forks
-        self._loose.gone += index.gone
-
-    def add_table(self, table: RunTable) -> None:
-        """All objects of a table."""
-        self._tables.append(table)
-
-    def build(self) -> RunTable:
-        """The whole; the builder is empty afterwards."""
-        loose = self._loose
-        loose.objects = _columns(OBJECT_COLUMNS, self._objects)
-        loose.runs = _columns(RUN_COLUMNS, self._runs)
-        loose.writers, loose.partitions = list(self._writers), list(self._partitions)
-        tables = [loose, *self._tables]
-        self._objects, self._runs, self._tables = [], [], []
-        return tables[0] if len(tables) == 1 else self._joined(tables)
-
-    def _joined(self, tables: Sequence[RunTable]) -> RunTable:
-        first_run = first_object = 0
-        entries: dict[int, RunEntry] = {}
-        samples = RunSamples()
-        for table in tables:
-            writers = [self._writers.setdefault(name, len(self._writers)) for name in table.writers]
-            places = [self._partitions.setdefault(place, len(self._partitions)) for place in table.partitions]
-            table.objects["writer"] = _looked_up(writers, table.objects["writer"])
-            table.runs["partition"] = _looked_up(places, table.runs["partition"])
-            table.runs["object"] = table.runs["object"] + first_object
-            entries.update((row + first_run, entry) for row, entry in table.entries.items())
-            samples.add_all(table.samples, first_run)
-            first_run += len(table.runs["object"])
-            first_object += len(table.objects["writer"])
-        return RunTable(
-            objects=_stacked(OBJECT_COLUMNS, [table.objects for table in tables]),
-            runs=_stacked(RUN_COLUMNS, [table.runs for table in tables]),
-            writers=list(self._writers),
-            partitions=list(self._partitions),
-            entries=entries,
-            starts=[entry for table in tables for entry in table.starts],
-            gaps=[entry for table in tables for entry in table.gaps],
-            forks=[entry for table in tables for entry in table.forks],
-            gone=[entry for table in tables for entry in table.gone],
-            samples=samples,
-        )
-
-
 def run_numbers(run: RunEntry) -> tuple[int, ...]:
     """The columns of a run from ``start_offset`` on."""
     flags = RunFlag.ZSTD if run.body_codec == "zstd" else 0
@@ -293,20 +219,3 @@ def _signed(digits: str) -> int:
     if not 0 <= value < 2**64:
         return 0
     return value - 2**64 if value >= 2**63 else value
-
-
-def _columns(names: Sequence[str], rows: list[tuple[int, ...]]) -> dict[str, Int64s]:
-    whole = np.array(rows, dtype=np.int64).reshape(len(rows), len(names))
-    return {name: np.ascontiguousarray(whole[:, number]) for number, name in enumerate(names)}
-
-
-def _looked_up(new: Sequence[int], column: Int64s) -> Int64s:
-    return np.array(new, dtype=np.int64)[column] if len(column) else column
-
-
-def _stacked(names: Sequence[str], parts: Sequence[dict[str, Int64s]]) -> dict[str, Int64s]:
-    """Column by column, each given up as soon as it is copied: twice the whole would be the peak of memory."""
-    out: dict[str, Int64s] = {}
-    for name in names:
-        out[name] = np.concatenate([part.pop(name) for part in parts])
-    return out

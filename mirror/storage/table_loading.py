@@ -1,7 +1,7 @@
 """The indexes of all segment objects as one table: what plans are made of, in a repository of any size."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,10 @@ from mirror.core.keys import (
     parse_rollup_key,
     parse_segment_key,
 )
-from mirror.core.rollup import decode_rollup_table
-from mirror.core.run_table import RunTable, TableBuilder
+from mirror.core.rollup import OpenedRollup, open_rollup
+from mirror.core.run_table import RunTable
+from mirror.core.table_arena import ArenaPart, TableArena
+from mirror.core.table_building import TableBuilder
 from mirror.errors import DamageError, ObjectNotFoundError
 from mirror.storage.repository import Repository
 
@@ -39,9 +41,17 @@ class LoadedTable:
 
 @dataclass(frozen=True, slots=True)
 class _Day:
+    """What roll-ups say of a day: a table, or one roll-up of all of it that is not unpacked yet."""
+
     name: str
     table: RunTable
+    packed: OpenedRollup | None
     is_whole: bool
+
+    @property
+    def object_count(self) -> int:
+        packed = self.packed
+        return self.table.object_count if packed is None else packed.column_sizes[0] + len(packed.stored.objects)
 
 
 def load_table(
@@ -57,14 +67,25 @@ def load_table(
     Raises:
         UnreachableError, AccessError, StoreError: as the store says.
     """
-    known = 0
+    told: set[str] = set()
 
-    def note(more: int) -> None:
-        nonlocal known
-        known += more
-        if on_progress:
-            on_progress(known)
+    def tell(key: str, error: Exception) -> None:
+        if key not in told:
+            told.add(key)
+            on_damage(key, error)
 
+    refused: set[str] = set()
+    while True:
+        found = _loaded(repository, refused, tell, on_progress or (lambda _: None))
+        if isinstance(found, LoadedTable):
+            return found
+        refused |= found  # caches: the footers they stood for are read instead
+
+
+def _loaded(
+    repository: Repository, refused: set[str], on_damage: OnDamage, on_progress: Callable[[int], None]
+) -> LoadedTable | set[str]:
+    """The table without what some roll-ups say; or more roll-ups that contradict themselves."""
     spans: list[str] = []
     for name in repository.store.list_folders(LEVEL_0_PREFIX):
         try:
@@ -73,27 +94,27 @@ def load_table(
             on_damage(f"{LEVEL_0_PREFIX}{name}/", error)
         else:
             spans.append(name)
-    days: list[_Day] = []
     with ThreadPoolExecutor(_READERS, thread_name_prefix="rollups") as pool:
-        for day in pool.map(lambda name: _rolled_up(repository, name, on_damage), spans):
+        known, days = 0, list[_Day]()
+        for day in pool.map(lambda name: _rolled_up(repository, name, refused, on_damage), spans):
             days.append(day)
-            note(day.table.object_count)
-        rolled = sum(day.table.object_count for day in days if day.is_whole)
+            on_progress(known := known + day.object_count)
+        rolled = sum(day.object_count for day in days if day.is_whole)
         lists_all = rolled <= LISTED_OBJECTS_MAX
-        builder = TableBuilder()
+        believed = [] if lists_all else [day for day in days if day.is_whole]
+        tables = [day.table for day in believed]
         listed = [day for day in days if lists_all or not day.is_whole]
-        for day in days:
-            if not lists_all and day.is_whole:
-                builder.add_table(day.table)
-        del days
-        for present, more in pool.map(lambda day: _compared(repository, day, on_damage), listed):
-            builder.add_table(present)
-            builder.add_table(more)
-            note(more.object_count)
-    return LoadedTable(builder.build(), 0 if lists_all else rolled)
+        packed = [day.packed for day in believed if day.packed is not None]
+        del days, believed
+        for present, more in pool.map(lambda day: _compared(repository, _unpacked(day, on_damage), on_damage), listed):
+            tables += [present, more]
+            on_progress(known := known + more.object_count)
+        del listed
+        table = _joined(tables, packed, pool, on_damage)
+    return table if isinstance(table, set) else LoadedTable(table, 0 if lists_all else rolled)
 
 
-def _rolled_up(repository: Repository, day: str, on_damage: OnDamage) -> _Day:
+def _rolled_up(repository: Repository, day: str, refused: set[str], on_damage: OnDamage) -> _Day:
     """What roll-ups say of a day; a finished day's own roll-up takes the place of those of its slots."""
     spans: list[tuple[str, RollupKey]] = []
     for info in repository.store.list(f"{ROLLUP_PREFIX}{day}/"):
@@ -102,24 +123,71 @@ def _rolled_up(repository: Repository, day: str, on_damage: OnDamage) -> _Day:
         except DamageError as error:
             on_damage(info.key, error)
     whole = [one for one in spans if one[1].length_ms == DAY_MS]
-    builder, is_whole, sources = TableBuilder(), False, 0
+    opened: list[OpenedRollup] = []
     for key, span in whole or spans:
+        if key in refused:
+            continue
         try:
-            table = _read(repository, key, span)
+            rollup = open_rollup(repository.store.get(key), key)
+            repository.require_rollup(rollup.stored, key, span)
         except (DamageError, ObjectNotFoundError) as error:
             on_damage(key, error)  # a cache: the footers it stood for are read instead
+        else:
+            opened.append(rollup)
+    if whole and len(opened) == 1:
+        return _Day(day, TableBuilder().build(), opened[0], is_whole=True)
+    builder, sources = TableBuilder(), 0
+    for rollup in opened:
+        try:
+            tables = rollup.tables()
+        except DamageError as error:
+            on_damage(rollup.where, error)
             continue
-        builder.add_table(table)
         sources += 1
-        is_whole = is_whole or span.length_ms == DAY_MS
-    table = builder.build()
-    return _Day(day, _once(table) if sources > 1 else table, is_whole)
+        for table in tables:
+            builder.add_table(table)
+    joined = builder.build()
+    return _Day(day, _once(joined) if sources > 1 else joined, None, is_whole=bool(whole and sources))
 
 
-def _read(repository: Repository, key: str, span: RollupKey) -> RunTable:
-    rollup, table = decode_rollup_table(repository.store.get(key), key)
-    repository.require_rollup(rollup, key, span)
-    return table
+def _unpacked(day: _Day, on_damage: OnDamage) -> _Day:
+    """The same, unpacked; empty where the roll-up contradicts itself."""
+    if day.packed is None:
+        return day
+    builder = TableBuilder()
+    try:
+        for table in day.packed.tables():
+            builder.add_table(table)
+    except DamageError as error:
+        on_damage(day.packed.where, error)
+        return _Day(day.name, TableBuilder().build(), None, is_whole=False)
+    return _Day(day.name, builder.build(), None, day.is_whole)
+
+
+def _joined(
+    tables: Sequence[RunTable], packed: Sequence[OpenedRollup], pool: Executor, on_damage: OnDamage
+) -> RunTable | set[str]:
+    """One table of all, what is packed unpacked to where it stays; or the roll-ups that contradict themselves."""
+    tables = [*tables, *(rollup.loose() for rollup in packed)]
+    sizes = [(table.object_count, table.run_count) for table in tables] + [rollup.column_sizes for rollup in packed]
+    arena = TableArena(sum(objects for objects, _ in sizes), sum(runs for _, runs in sizes))
+    for table in tables:
+        arena.add(table)
+    parts = [arena.reserve(*rollup.column_sizes) for rollup in packed]
+
+    def fill(rollup: OpenedRollup, part: ArenaPart) -> RunTable | None:
+        try:
+            return rollup.in_columns(part)
+        except DamageError as error:
+            on_damage(rollup.where, error)
+            unsound.add(rollup.where)
+            return None
+
+    unsound: set[str] = set()
+    for part, filled in zip(parts, pool.map(fill, packed, parts), strict=True):
+        if filled is not None:
+            arena.adopt(part, filled)
+    return unsound or arena.joined({}, {})
 
 
 def _once(table: RunTable) -> RunTable:

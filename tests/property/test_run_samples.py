@@ -14,9 +14,10 @@ from mirror.core.keys import SegmentKey, format_segment_key, parse_segment_key
 from mirror.core.rollup import RolledObject, Rollup, decode_rollup, decode_rollup_table, encode_rollup, rolled_object
 from mirror.core.rollup_columns import decode_columns, encode_columns
 from mirror.core.run_samples import pack_samples
-from mirror.core.run_table import RunTable, TableBuilder
+from mirror.core.run_table import RunTable
 from mirror.core.seal_times import SealTimes
 from mirror.core.segment.index import RunEntry, SegmentIndex, WatermarkSample
+from mirror.core.table_building import TableBuilder
 from mirror.core.table_coverage import cover_table
 from mirror.errors import DamageError
 from tests.builders import T0_MS, a_run_entry

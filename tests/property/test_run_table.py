@@ -16,9 +16,10 @@ from mirror.core.positions import OffsetRange, PartitionId
 from mirror.core.restore_plan import is_exact
 from mirror.core.rollup import RolledObject, Rollup, decode_rollup, decode_rollup_table, encode_rollup, shorten
 from mirror.core.run_pieces import RunPieces, are_exact
-from mirror.core.run_table import RunTable, TableBuilder
+from mirror.core.run_table import RunTable
 from mirror.core.seal_times import SealTimes
 from mirror.core.segment.index import SegmentIndex
+from mirror.core.table_building import TableBuilder
 from mirror.core.table_coverage import cover_table, cover_without
 from tests.builders import T0_MS
 from tests.property.test_core_coverage import LAST, objects

@@ -1,6 +1,7 @@
 """The table of all runs of a repository: by roll-ups and footers, each object once, damage told."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,20 +11,24 @@ import zstandard
 from mirror.core.coverage import build_coverage
 from mirror.core.gone_segments import gone_in_table, gone_segments
 from mirror.core.keys import DAY_MS, SLOT_MS, RollupKey, day_of, day_start_ms, format_rollup_key, slot_start_ms
-from mirror.core.rollup import RolledObject, Rollup, decode_rollup, encode_rollup, shorten
+from mirror.core.rollup import RolledObject, Rollup, decode_rollup, encode_rollup, open_rollup, rolled_object, shorten
 from mirror.core.rollup_columns import decode_columns, encode_columns
 from mirror.core.run_table import RUN_COLUMNS
-from mirror.core.segment.index import GoneEntry
+from mirror.core.seal_times import SealTimes
+from mirror.core.segment.index import GoneEntry, StartEntry, WatermarkSample
 from mirror.core.segment.layout import checksum_of, encode_rollup_frame
 from mirror.core.table_coverage import cover_table
 from mirror.errors import DamageError, UnsupportedFormatError
 from mirror.storage import table_loading
 from mirror.storage.repository import Repository
 from mirror.storage.table_loading import load_table
-from tests.builders import T0_MS, a_batch, a_repository, a_run_draft, a_segment, a_slice
+from tests.builders import T0_MS, TOPIC_ID, a_batch, a_repository, a_run_draft, a_segment, a_slice
 
 SLOT = slot_start_ms(T0_MS)
 DAY = day_start_ms(day_of(T0_MS))
+START = StartEntry(
+    topic="orders", topic_id=TOPIC_ID, partition=0, start_offset=10, reason="earliest", recorded_at_ms=T0_MS
+)
 
 
 def _put(repository: Repository, sequence: int) -> RolledObject:
@@ -91,6 +96,70 @@ def test_beyond_the_limit_finished_days_are_believed(monkeypatch: pytest.MonkeyP
     repository.store.delete(format_rollup_key(RollupKey(DAY, DAY_MS, "a")))
     _roll(repository, SLOT, SLOT_MS, "a", first, second)
     assert _keys(repository) == ([first.key, second.key, late.key], [], 0), "a slot's roll-up is never believed"
+
+
+def _days() -> Repository:
+    """A day with one roll-up, one object with a start; one with two that overlap; one with roll-ups of slots and a late object."""
+    repository = a_repository()
+    entries: list[RolledObject] = []
+    for number in range(1, 12):
+        offset = number * 10
+        at_ms = T0_MS + number // 4 * DAY_MS + number
+        draft = a_run_draft(a_slice(a_batch(offset, 10), start_offset=offset))
+        draft.watermarks.append(WatermarkSample(at_ms - 1, 0, offset + 10, offset + 10))
+        key, data, index = a_segment(
+            draft,
+            sealed_at_ms=at_ms,
+            sequence=number,
+            starts=[START] if number == 1 else (),
+            repository_id=repository.identity.repository_id,
+        )
+        repository.store.put(key, data)
+        entries.append(rolled_object(key, len(data), index))
+    _roll(repository, DAY, DAY_MS, "a", *entries[:3])
+    _roll(repository, DAY + DAY_MS, DAY_MS, "a", *entries[3:6])
+    _roll(repository, DAY + DAY_MS, DAY_MS, "b", *entries[4:7])
+    _roll(repository, SLOT + 2 * DAY_MS, SLOT_MS, "a", *entries[7:9])
+    return repository
+
+
+def _said(repository: Repository) -> tuple[object, ...]:
+    table = load_table(repository, on_damage=lambda *_: None).table
+    rows = {table.key_of_run(row): row for row in range(table.run_count)}
+    coverages = {pid: replace(one, runs=list(one.runs)) for pid, one in cover_table(table).items()}
+    return coverages, dict(SealTimes(table)), {key: table.edge_samples(row) for key, row in rows.items()}
+
+
+def test_unpacked_to_where_it_stays_or_copied_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever roll-ups a day has, and whether its days are believed or listed."""
+    repository = _days()
+    listed = _said(repository)
+    assert len(listed[1]) == 11  # type: ignore[arg-type]
+    assert None not in listed[2].values()  # type: ignore[attr-defined]
+    monkeypatch.setattr(table_loading, "LISTED_OBJECTS_MAX", 1)
+    assert load_table(repository, on_damage=lambda *_: None).unlisted_objects == 7
+    assert _said(repository) == listed
+
+
+def test_columns_that_contradict_themselves_are_told_once_and_footers_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where their checksum is sound, so that it shows only when the others are unpacked."""
+    repository = _days()
+    listed = _said(repository)
+    name = format_rollup_key(RollupKey(DAY, DAY_MS, "a"))
+    opened = open_rollup(repository.store.get(name), name)
+    table = opened.in_columns()
+    assert table is not None
+    table.runs["flags"] = table.runs["flags"] | 64
+    body, columns = _encoded(table.objects, table.runs, opened.stored.columns)  # type: ignore[arg-type]
+    payload = msgspec.json.encode(msgspec.structs.replace(opened.stored, columns=columns))
+    repository.store.put(name, encode_rollup_frame(payload, body))
+    for most in (200_000, 1):
+        monkeypatch.setattr(table_loading, "LISTED_OBJECTS_MAX", most)
+        told: list[str] = []
+        loaded = load_table(repository, on_damage=lambda key, _, told=told: told.append(key))  # type: ignore[misc]
+        assert told == [name]
+        assert loaded.unlisted_objects == (0 if most > 1 else 4)
+        assert _said(repository) == listed
 
 
 def test_damaged_and_swapped_rollups_are_told_and_footers_read() -> None:
