@@ -8,6 +8,7 @@ As stored, byte for byte, goes what can. Encoded again is what the broker would 
 - batches with a delete horizon (compacted tombstones): a fresh log begins its own clock,
 - runs of tiny batches (at most eight records): merged, since a produce request carries one batch per partition. Order, timestamps and the
   codec of most of the bytes are kept,
+- consecutive small batches that are not packed, or are stored unpacked: joined, see `mirror.core.joining`,
 - batches of which records are dropped by their time.
 
 Where offsets are kept, no batch that is made spans a hole: its records have consecutive offsets, beginning at ``base_offset``.
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirror.core.compression import unpack
+from mirror.core.joining import join_batches
 from mirror.core.merging import MERGE_TARGET_BYTES, Merger
 from mirror.core.producible import ProducibleBatch, packed_batch
 from mirror.core.record_batch import (
@@ -36,8 +38,9 @@ from mirror.core.record_batch import (
 from mirror.core.records import RawRecord, encode_batch, iterate_records
 from mirror.core.recovery_point import ALL_TIMES, TimeBounds
 from mirror.core.segment.blocks import StoredBatch, iterate_block
+from mirror.core.small_batches import small_stretches
 from mirror.core.tiny_batches import TINY_BYTES, TINY_RECORDS, FetchedRun, TinyRun, UnpackedRun
-from mirror.core.tiny_records import read_records
+from mirror.core.tiny_records import HeaderColumns, read_records
 from mirror.core.varint_columns import Int64s
 
 __all__ = ["MERGE_TARGET_BYTES", "BatchMaker", "ProducibleBatch"]
@@ -45,6 +48,7 @@ __all__ = ["MERGE_TARGET_BYTES", "BatchMaker", "ProducibleBatch"]
 _AS_STORED_ATTRIBUTES = CODEC_MASK | TRANSACTIONAL_BIT
 _FEW_BATCHES = 8  # are merged faster one by one
 _MANY_BATCHES = 2048  # tiny ones, read at once
+_MANY_SMALL = 512  # unpacked ones, looked at at once
 
 Mask = NDArray[np.bool_]
 
@@ -85,40 +89,62 @@ class BatchMaker:
             for is_tiny, batches in groupby(
                 iterate_block(content, unpacked=True), key=lambda one: _is_tiny(one.header)
             ):
-                while is_tiny and (run := list(islice(batches, _MANY_BATCHES))):
-                    yield from self._run(UnpackedRun(run), start_offset, next_offset)
-                for batch in batches:
-                    yield from self._one(batch, start_offset, next_offset)
+                while is_tiny and (some := list(islice(batches, _MANY_BATCHES))):
+                    yield from self._run(UnpackedRun(some), start_offset, next_offset)
+                while not is_tiny and (some := list(islice(batches, _MANY_SMALL))):
+                    yield from self._each_unpacked(UnpackedRun(some), start_offset, next_offset)
             return
         columns = scan_batches(content, check_crc=False, allow_partial=False)
-        plain, tiny = _sort_out(columns, start_offset, next_offset, self._times)
+        headers = FetchedRun(content, columns).headers()
+        plain = _is_plain(headers, start_offset, next_offset, self._times)
+        tiny = (headers.record_count <= TINY_RECORDS) & (columns.batch_bytes <= TINY_BYTES)
         for first, following, together in _stretches(tiny):
-            part = _part(columns, first, following)
+            run = FetchedRun(content, _part(columns, first, following))
             if together:
-                yield from self._run(FetchedRun(content, part), start_offset, next_offset)
+                yield from self._run(run, start_offset, next_offset)
             else:
-                as_stored = plain[first:following] & ~tiny[first:following]
-                yield from self._each(content, part, as_stored, start_offset, next_offset)
+                here = slice(first, following)
+                yield from self._each(run, plain[here], tiny[here], start_offset, next_offset)
 
     def finish(self) -> Iterator[ProducibleBatch]:
         """What is still waiting to be merged."""
         return self._merger.finish()
 
     def _each(
-        self, content: memoryview, columns: BatchColumns, as_stored: Mask, start_offset: int, next_offset: int
+        self, run: FetchedRun, plain: Mask, tiny: Mask, start_offset: int, next_offset: int
     ) -> Iterator[ProducibleBatch]:
-        sizes = columns.batch_bytes.tolist()
-        counts = columns.headers["record_count"].tolist()
-        bases = columns.headers["base_offset"].tolist()
-        rows = zip(columns.position.tolist(), sizes, counts, bases, as_stored.tolist(), strict=True)
-        for index, (position, size, record_count, base_offset, may_stay) in enumerate(rows):
-            whole = content[position : position + size]
-            if may_stay and not self._skip_records:
+        headers, sizes = run.headers(), run.columns.batch_bytes
+        columns = (run.columns.position, sizes, headers.record_count, headers.base_offset, plain & ~tiny)
+        rows = list(zip(*(column.tolist() for column in columns), strict=True))
+        unpacked = plain & (headers.attributes & CODEC_MASK == 0)
+        for first, following, may_join in self._small(headers, sizes, unpacked):
+            if may_join and (joined := _joined(run, first, following)) is not None:
                 yield from self._merger.finish()
-                yield ProducibleBatch(whole, record_count, True, base_offset)
-            else:
-                header = BatchHeader._make(columns.headers[index].item())
-                yield from self._one(StoredBatch(header, whole[HEADER_BYTES:], False, whole), start_offset, next_offset)
+                yield from joined
+                continue
+            for row, (position, size, record_count, base_offset, may_stay) in enumerate(rows[first:following], first):
+                if may_stay and not self._skip_records:
+                    yield from self._merger.finish()
+                    yield ProducibleBatch(run.content[position : position + size], record_count, True, base_offset)
+                else:
+                    yield from self._one(run.batch(row), start_offset, next_offset)
+
+    def _each_unpacked(self, run: UnpackedRun, start_offset: int, next_offset: int) -> Iterator[ProducibleBatch]:
+        headers = run.headers()
+        plain = _is_plain(headers, start_offset, next_offset, self._times)
+        sizes = np.array([batch.header.batch_bytes for batch in run.batches])
+        for first, following, may_join in self._small(headers, sizes, plain):
+            if may_join and (joined := _joined(run, first, following)) is not None:
+                yield from self._merger.finish()
+                yield from joined
+                continue
+            for batch in run.batches[first:following]:
+                yield from self._one(batch, start_offset, next_offset)
+
+    def _small(self, headers: HeaderColumns, sizes: Int64s, joinable: Mask) -> Iterator[tuple[int, int, bool]]:
+        if self._skip_records:
+            return iter([(0, len(sizes), False)])
+        return small_stretches(headers, sizes, joinable)
 
     def _run(self, run: TinyRun, start_offset: int, next_offset: int) -> Iterator[ProducibleBatch]:
         """What `_one` makes of tiny batches; it is asked where something is odd."""
@@ -207,20 +233,27 @@ class BatchMaker:
                     yield ProducibleBatch(_encode(piece, header.codec), len(piece), False, piece[0].offset)
 
 
-def _sort_out(columns: BatchColumns, start_offset: int, next_offset: int, times: TimeBounds) -> tuple[Mask, Mask]:
-    """Masks: which batches may go as they are, and which are tiny."""
-    record_count = columns.column("record_count")
-    plain = (
-        ((columns.column("attributes") & ~_AS_STORED_ATTRIBUTES) == 0)
-        & (columns.column("last_offset_delta") + 1 == record_count)
-        & (record_count > 0)
-        & (columns.column("base_offset") >= start_offset)
-        & (columns.next_offset <= next_offset)
+def _joined(run: TinyRun, first: int, following: int) -> list[ProducibleBatch] | None:
+    rows = np.arange(first, following)
+    bodies = run.bodies(rows)
+    if bodies is None:
+        return None
+    headers = run.headers().select(rows)
+    return join_batches(headers, bodies, int(headers.attributes[0]) & CODEC_MASK)
+
+
+def _is_plain(headers: HeaderColumns, start_offset: int, next_offset: int, times: TimeBounds) -> Mask:
+    """Which batches may go as they are."""
+    plain: Mask = (
+        ((headers.attributes & ~_AS_STORED_ATTRIBUTES) == 0)
+        & (headers.last_offset_delta + 1 == headers.record_count)
+        & (headers.record_count > 0)
+        & (headers.base_offset >= start_offset)
+        & (headers.base_offset + headers.last_offset_delta < next_offset)
     )
     if times != ALL_TIMES:
-        plain &= _keeps_all(times, columns.column("max_timestamp"))
-    tiny = (record_count <= TINY_RECORDS) & (columns.batch_bytes <= TINY_BYTES)
-    return plain, tiny
+        plain &= _keeps_all(times, headers.max_timestamp)
+    return plain
 
 
 def _is_tiny(header: BatchHeader) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirror.core import merging, reencode
+from mirror.core import merging, reencode, small_batches
 from mirror.core.compression import pack, unpack
 from mirror.core.record_batch import (
     CONTROL_BIT,
@@ -158,8 +158,12 @@ def _blocks(batches: list[bytes], cut: int, *, unpacked: bool) -> list[tuple[mem
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_numbers() -> Iterator[None]:
-    """So that few batches reach every limit."""
-    with patch.object(merging, "MERGE_TARGET_BYTES", 900), patch.object(reencode, "_MANY_BATCHES", 24):
+    """So that few batches reach every limit; and none are joined, which are not tiny."""
+    with (
+        patch.object(merging, "MERGE_TARGET_BYTES", 900),
+        patch.object(reencode, "_MANY_BATCHES", 24),
+        patch.object(small_batches, "_FEW_BATCHES", _ONE_BY_ONE),
+    ):
         yield
 
 

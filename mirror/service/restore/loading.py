@@ -28,7 +28,8 @@ from mirror.storage.repository import Repository
 __all__ = ["Keeper", "Loader", "PartitionJob"]
 
 _BUFFER_BYTES = 96 << 20
-_AT_ONCE = 128  # batches made in one visit of a thread
+_AT_ONCE = 128  # batches made in one visit of a thread, or
+_AT_ONCE_BYTES = 4 << 20
 _THREADS = 2
 
 Advanced = Callable[[TopicPartition, int, int], None]
@@ -265,4 +266,11 @@ def _batches(loaded: LoadedRun, maker: BatchMaker) -> Iterator[ProducibleBatch]:
 
 
 def _some(batches: Iterator[ProducibleBatch]) -> list[ProducibleBatch]:
-    return list(islice(batches, _AT_ONCE))
+    some: list[ProducibleBatch] = []
+    size_bytes = 0
+    for batch in islice(batches, _AT_ONCE):
+        some.append(batch)
+        size_bytes += len(batch.data)
+        if size_bytes >= _AT_ONCE_BYTES:
+            break
+    return some
