@@ -199,6 +199,7 @@ class WorkerProcess:
             fetch,
             PipelineSettings(
                 flush_interval_ms=worker.flush_interval_ms,
+                idle_interval_ms=max(worker.idle_interval_ms, worker.flush_interval_ms),
                 flush_bytes=worker.flush_bytes,
                 put_threads=worker.upload_threads,
             ),

@@ -17,6 +17,7 @@ __all__ = ["as_json", "groups_line", "print_status", "verdict_line"]
 _COLORS = {"SAFE": "green", "AT RISK": "yellow", "NOT PROTECTED": "red"}
 _RIGHT = ("partitions", "parts", "partition", "age", "lag", "headroom", "gaps", "overlap", "raw", "stored")
 _LEFT_OUT_SHOWN = 20
+_LATE_WORD_MS = 15_000  # more than between two flushes
 
 
 def verdict_line(report: StatusReport) -> str:
@@ -57,6 +58,11 @@ def print_status(report: StatusReport, *, by_partition: bool) -> None:
         print_line(f"  why:  {found.reason}")
     if found.next_step:
         print_line(f"  next: {found.next_step}")
+    at_ms, newest_ms = found.restorable_to_ms, report.totals.newest_object_ms
+    if at_ms is not None and newest_ms is not None and not found.is_estimate and at_ms - newest_ms > _LATE_WORD_MS:
+        print_line(
+            f"  `--at` reaches {_short_utc(newest_ms, report.at_ms)}; nothing came since: `--latest` brings the same"
+        )
     for problem in report.problems:
         print_line(f"  not known: {problem}", color="yellow")
     columns: tuple[str, ...]
@@ -244,6 +250,9 @@ def as_json(report: StatusReport) -> dict[str, Any]:
         "restorable_to": None if found.restorable_to_ms is None else utc(found.restorable_to_ms, with_ms=True),
         "restorable_to_ms": found.restorable_to_ms,
         "restorable_to_is_estimate": found.is_estimate,
+        "at_reaches": None
+        if report.totals.newest_object_ms is None
+        else utc(report.totals.newest_object_ms, with_ms=True),
         "partition_count": found.partition_count,
         "gap_count": found.gap_count,
         "uncovered_topic_count": found.uncovered_topic_count,

@@ -50,6 +50,7 @@ class WorkerConfig:
     groups: str = setting("groups", Choice("auto", "topic", "poll", "off"), default="auto")
     start: str = setting("start", Choice("earliest", "latest"), default="earliest")
     flush_interval_ms: int = setting("flush_interval", Duration("1s", "1h"), default="10s")
+    idle_interval_ms: int = setting("idle_interval", Duration("1s", "1d"), default="1m")
     flush_bytes: int = setting("flush_bytes", Size("64KiB"), default="32MiB")
     memory_bytes: int = setting("memory_bytes", Size("1MiB"), default="128MiB")
     body_codec: str = setting("body_codec", Choice("auto", "passthrough", "zstd"), default="auto")

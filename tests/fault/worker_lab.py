@@ -148,7 +148,13 @@ class WorkerLab:
         self.id = f"lab-{secrets.token_hex(4)}"
         self.workers: list[WorkerProcess] = []
         self.producers: list[KnownLoad] = []
-        self._settings = {"flush_interval": "1s", "discovery_interval": "2s", "exclude": ["lab-*"], **(settings or {})}
+        self._settings = {
+            "flush_interval": "1s",
+            "idle_interval": "1h",
+            "discovery_interval": "2s",
+            "exclude": ["lab-*"],
+            **(settings or {}),
+        }
         self._cluster = dict(cluster or {})
         self._bucket = f"b-{secrets.token_hex(6)}"
         self._env = {_SECRET_VARIABLE: minio.secret_key}

@@ -1,5 +1,6 @@
 """A worker's manners: transactions, idleness, stopping, memory, limits, and what it says about itself."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as Tp
 
+from mirror.cli.__main__ import main
+from mirror.core.moments import format_moment
 from mirror.core.positions import PartitionId
 from mirror.service.reading import iterate_stored
 from tests.fault.worker_check import judge
@@ -121,6 +124,39 @@ def test_idle_partitions_write_nothing_and_a_stop_drains(lab: WorkerLab) -> None
     assert patient.wait_exit(20) == 0, patient.log_tail()
     assert len(lab.objects()) == before + 1
     assert sum(entry.position for entry in lab.coverage_of("quiet").values()) == 600
+
+
+def test_a_quiet_worker_says_so_and_a_moment_without_records_is_restorable(
+    lab: WorkerLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty object each `idle_interval`: a moment seconds ago is planned with all that there is, though nothing came for longer."""
+    lab.make_topic("still", 2)
+    lab.load({"still": 2}, total=300).finish()
+    worker = lab.worker(idle_interval="1s")
+    lab.wait_durable({"still": 2})
+    lab.wait_for_dead_sessions()
+    newest_ms = max(entry.runs[-1].run.max_timestamp_ms or 0 for entry in lab.coverage_of("still").values())
+
+    def said() -> list[int]:
+        indexes = [entry.index for entry in lab.repository.load_indexes()]
+        return [one.sealed_at_ms for one in indexes if not (one.runs or one.starts) and one.sealed_at_ms > newest_ms]
+
+    wait_until(lambda: len(said()) >= 4, worker.log_tail, 30)
+    assert said() == sorted(said())
+    at = format_moment(said()[-1])
+    command = ["--config", str(worker.config_path), "plan", "--target", "src", "--at", at, "--prefix", "p-"]
+    capsys.readouterr()
+    assert main([*command, "--topic", "still", "--no-groups", "--json"]) == 0
+    (planned,) = json.loads(capsys.readouterr().out)["plan"]["topics"]
+    assert sum(one["records"] for one in planned["partitions"]) == 300
+    assert {one["cut"]["accuracy_ms"] for one in planned["partitions"]} == {0}
+    assert main(["--config", str(worker.config_path), "verify"]) == 0
+    assert main(["--config", str(worker.config_path), "status"]) == 0
+    worker.terminate()
+    assert worker.wait_exit(20) == 0
+    count = len(lab.objects())
+    time.sleep(2.0)
+    assert len(lab.objects()) == count
 
 
 def test_the_rest_of_a_backlog_goes_when_the_end_is_reached(lab: WorkerLab) -> None:

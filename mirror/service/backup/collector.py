@@ -29,13 +29,17 @@ class Verdict(enum.Enum):
 
 @dataclass(slots=True)
 class FlushBatch:
-    """Everything that was buffered at one moment, on its way to one object."""
+    """Everything that was buffered at one moment, on its way to one object.
+
+    ``looked_at_ms`` is of one with nothing in it: when every partition was known to have nothing new.
+    """
 
     drafts: list[RunDraft]
     gaps: list[GapEntry]
     forks: list[ForkEntry]
     starts: list[StartEntry] = field(default_factory=list)
     first_buffered_at_ms: int = 0
+    looked_at_ms: int = 0
 
     @property
     def size_bytes(self) -> int:

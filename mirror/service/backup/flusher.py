@@ -208,7 +208,7 @@ class Flusher:
             cluster_id=identity.cluster_id,
             writer=self._settings.writer,
             sequence=job.sequence,
-            sealed_at_ms=_now_ms(),
+            sealed_at_ms=batch.looked_at_ms or _now_ms(),
             durable_sequence=self._durable_sequence,
             runs=runs,
             starts=batch.starts,

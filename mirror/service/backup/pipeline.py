@@ -31,6 +31,7 @@ from mirror.service.backup.flusher import Flusher, SealedSegment
 from mirror.service.backup.group_intake import GroupIntake
 from mirror.service.backup.lost_slices import LostSlices
 from mirror.service.backup.notices import NoticeHandler
+from mirror.service.backup.quiet import quiet_since, say_while_quiet
 from mirror.service.backup.resolver import PositionResolver
 
 __all__ = ["BackupPipeline", "PipelineSettings"]
@@ -49,6 +50,7 @@ class PipelineSettings:
     flush_interval_ms: int
     flush_bytes: int
     put_threads: int
+    idle_interval_ms: int
 
 
 class BackupPipeline:
@@ -118,6 +120,7 @@ class BackupPipeline:
             asyncio.create_task(self.fetcher.run(), name="source-fetcher"),
             asyncio.create_task(self._flush_loop(), name="flush-loop"),
             asyncio.create_task(self._age_loop(), name="age-loop"),
+            asyncio.create_task(say_while_quiet(self.flusher, self._quiet_since, settings.idle_interval_ms)),
         ]
 
     # --- assignment
@@ -291,6 +294,9 @@ class BackupPipeline:
             # Behind at a flush by size means a backlog; a steady load that fills a buffer is at the end of its logs.
             self._backlog = self._must_flush() and not self._is_at_end()
             self._flush()
+
+    def _quiet_since(self, now_ms: int) -> int | None:
+        return None if self.resolving else quiet_since(self._owned, self.fetcher.sources, self.collector, now_ms)
 
     def _must_flush(self) -> bool:
         return self.collector.size_bytes >= self._settings.flush_bytes

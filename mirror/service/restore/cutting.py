@@ -87,7 +87,8 @@ def find_cuts(
             f"the newest thing stored is of {format_moment(newest_ms)}: what was written from then to {format_moment(at_ms)} is not "
             "flushed yet, or nothing was, or the worker stood still",
             hint=f"--at {format_moment(newest_ms)}, or --allow-short to take what there is for all of it; if `mirror status` says "
-            "restorable to a later moment than the one asked for, nothing was written since: --latest brings the same records",
+            "restorable to a later moment than the one asked for, nothing was written since: --latest brings the same records, and "
+            "within [worker] idle_interval (a minute) a worker that runs says so: then --at reaches it",
         )
     return _at_moment(samples, point, chosen, mine, topics, sealed_at_ms)
 
