@@ -2,7 +2,7 @@
 
 Without it nobody who has only the repository can tell an idle cluster from a worker that stands still, and no moment after the last
 record could be restored to. The object's `sealed_at_ms` is a time at which every partition of the worker was asked, and had nothing
-that is not stored. See docs/decisions/0018-quiet-objects.md.
+that is not stored. See docs/decisions/0019-quiet-objects.md.
 """
 
 import asyncio
