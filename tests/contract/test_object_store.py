@@ -1,112 +1,20 @@
-"""What every store must do, on every store. A new one is one line in STORES."""
+"""What every store must do with objects, on every store."""
 
 import hashlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from mirror.errors import ObjectExistsError, ObjectNotFoundError, RepositoryNotFoundError, StoreError
 from mirror.storage.administration import admin_of
-from mirror.storage.faulty import FaultyStore
-from mirror.storage.folder import FolderStore
-from mirror.storage.memory import MemoryStore
-from mirror.storage.metered import MeteredStore
 from mirror.storage.object_store import ObjectStore
-from mirror.storage.opening import open_store
-from mirror.storage.prefixed import PrefixedStore
 from mirror.storage.probing import probe
-from mirror.storage.retrying import RetryingStore
+from tests.contract.contents import keys_of, put_all
 
 TOPIC_249 = ("Az09._-" * 36)[:249]
-
-needs_minio = pytest.mark.servers
-
-STORES = [
-    "memory",
-    "folder",
-    pytest.param("minio", marks=needs_minio),
-    pytest.param("minio with prefix", marks=needs_minio),
-    "decorated folder",
-    pytest.param("decorated minio", marks=needs_minio),
-]
-
-
-def decorated(inner: ObjectStore) -> ObjectStore:
-    """All decorators around each other, none with anything to do."""
-    metered = MeteredStore(FaultyStore(inner), lambda operation, seconds, size_bytes, outcome: None)
-    return PrefixedStore(RetryingStore(metered), "deep/er/")
-
-
-@pytest.fixture
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., ObjectStore]:
-    """Makes a store of the given kind; with ``created=False`` its bucket or folder is missing."""
-
-    def on_minio(created: bool, path: str = "") -> ObjectStore:
-        server = request.getfixturevalue("minio")
-        bucket = request.getfixturevalue("bucket") if created else "b-not-there"
-        return open_store(
-            f"s3://{bucket}{path}", endpoint=server.url, access_key=server.access_key, secret_key=server.secret_key
-        )
-
-    def make(kind: str, *, created: bool = True) -> ObjectStore:
-        folder = tmp_path / "store"
-        if created:
-            folder.mkdir(exist_ok=True)
-        match kind:
-            case "memory":
-                return MemoryStore(created=created)
-            case "folder":
-                return FolderStore(str(folder))
-            case "minio":
-                return on_minio(created)
-            case "minio with prefix":
-                return on_minio(created, "/some/prefix")
-            case "decorated folder":
-                return decorated(FolderStore(str(folder)))
-            case "decorated minio":
-                return decorated(on_minio(created))
-        raise AssertionError(kind)
-
-    return make
-
-
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Name of a kind of store."""
-    name: str = request.param
-    return name
-
-
-@pytest.fixture
-def store(kind: str, new_store: Callable[..., ObjectStore]) -> Iterator[ObjectStore]:
-    """A new, empty store."""
-    opened = new_store(kind)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def missing(kind: str, new_store: Callable[..., ObjectStore]) -> Iterator[ObjectStore]:
-    """A store whose bucket or folder is not there."""
-    opened = new_store(kind, created=False)
-    yield opened
-    opened.close()
-
-
-def keys_of(store: ObjectStore, prefix: str = "", *, after: str = "") -> list[str]:
-    """All keys of a listing."""
-    return [info.key for info in store.list(prefix, after=after)]
-
-
-def put_all(store: ObjectStore, keys: list[str]) -> None:
-    """One-byte objects, in random order, in parallel."""
-    shuffled = random.sample(keys, len(keys))
-    with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda key: store.put(key, b"x"), shuffled))
 
 
 def test_store_satisfies_protocol(store: ObjectStore) -> None:
@@ -257,90 +165,6 @@ def test_create(new_store: Callable[..., ObjectStore], kind: str) -> None:
     assert store.get("a") == b"1"
     assert admin.describe().kind in ("memory", "folder", "s3")
     assert admin.describe().expires_after_days is None
-
-
-def test_listing_is_in_order_of_plain_keys(store: ObjectStore) -> None:
-    """Keys are ordered as strings: '-' and '.' before '/', '/' before digits and letters."""
-    keys = [
-        "a!/x",
-        "a-b",
-        "a-bc",
-        "a.b/1",
-        "a.b/10",
-        "a.b/2",
-        "a/b",
-        "a/b-/c",
-        "a/b.",
-        "a0",
-        "a_b",
-        "ab/c",
-        "b",
-        "A/b",
-        "Z",
-    ]
-    put_all(store, keys)
-    assert keys_of(store) == sorted(keys)
-    for prefix in ("a", "a/", "a/b", "a.b/1", "a-", "A", "nothing", "a.b/1000"):
-        assert keys_of(store, prefix) == sorted(key for key in keys if key.startswith(prefix))
-
-
-def test_listing_after_a_key(store: ObjectStore) -> None:
-    """``after`` is exclusive, need not be a key, and may lie before or behind the prefix."""
-    keys = ["l0/a/1", "l0/a/2", "l0/a-/1", "l0/b/1", "l0/b/2", "l1/x", "m"]
-    put_all(store, keys)
-    for prefix in ("", "l0/", "l0/b/", "l"):
-        for after in (
-            "",
-            "a",
-            "l0",
-            "l0/",
-            "l0/a",
-            "l0/a/",
-            "l0/a/1",
-            "l0/a/10",
-            "l0/a/2",
-            "l0/a0",
-            "l0/b",
-            "l0/b/2",
-            "l0/zzz",
-            "l1/x",
-            "z",
-        ):
-            expected = sorted(key for key in keys if key.startswith(prefix) and key > after)
-            assert keys_of(store, prefix, after=after) == expected, (prefix, after)
-
-
-def test_listing_of_more_than_a_page(store: ObjectStore) -> None:
-    """More than the thousand objects of one answer come all, once, in order; and from the middle."""
-    keys = [f"l0/2026-11-23/{number % 7:02}/{number:06}" for number in range(1050)]
-    put_all(store, keys)
-    keys.sort()
-    found = list(store.list("l0/"))
-    assert [info.key for info in found] == keys
-    assert keys_of(store, "l0/", after=keys[500]) == keys[501:]
-    first = next(iter(store.list("l0/")))
-    assert first.key == keys[0]
-
-
-def test_listing_knows_size_and_time(store: ObjectStore) -> None:
-    """Size and time of the listing are those of head."""
-    store.put("t/a", b"12345")
-    (info,) = store.list("t/")
-    head = store.head("t/a")
-    assert info.size_bytes == head.size_bytes == 5
-    assert abs(info.modified_ms - head.modified_ms) < 1000  # HEAD tells whole seconds
-    assert info.modified_ms > 1_700_000_000_000
-
-
-def test_listing_folders(store: ObjectStore) -> None:
-    """Folders are the next segments, ascending as names, whatever is below; objects are none."""
-    put_all(store, ["t/a/0/x", "t/a/1/x", "t/a-b/x", "t/a.b/x", "t/ab/x", "t/object", "u/x"])
-    assert list(store.list_folders("t/")) == ["a", "a-b", "a.b", "ab"]
-    assert list(store.list_folders("")) == ["t", "u"]
-    assert list(store.list_folders("t/a/")) == ["0", "1"]
-    assert list(store.list_folders("nothing/")) == []
-    with pytest.raises(ValueError, match="ends in"):
-        list(store.list_folders("t"))
 
 
 def test_deleted_object_is_gone(store: ObjectStore) -> None:
