@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch the servers, when they are required, before the first test: building takes longer than a test may."""
     config = session.config
-    if not any(map(_uses_servers, session.items)) or config.option.collectonly or not _are_required(config):
+    is_worker = hasattr(config, "workerinput")
+    if is_worker or config.option.collectonly or not any(map(_uses_servers, session.items)):
+        return
+    _fetch_required(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """With several workers (`-n`) the servers are fetched once, before these start and know what they will run."""
+    _fetch_required(config)
+
+
+def _fetch_required(config: pytest.Config) -> None:
+    if not _are_required(config):
         return
     from tests.servers.errors import StackError
     from tests.servers.fetch import ensure_minio
@@ -81,9 +94,9 @@ def _servers(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def kafka(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[KafkaCluster]":
     """One broker for the whole session: shared, so never stop, kill or pause it (take `new_kafka` for that)."""
-    from tests.servers.kafka import KafkaCluster
+    from tests.servers.kafka import UNTRIMMED, KafkaCluster
 
-    cluster = KafkaCluster(tmp_path_factory.mktemp("kafka"))
+    cluster = KafkaCluster(tmp_path_factory.mktemp("kafka"), properties=UNTRIMMED)
     yield from _running(cluster)
 
 
@@ -98,9 +111,10 @@ def minio(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> "Iterator
 
 @pytest.fixture(scope="session")
 def _secure_kafka(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SecureKafka]":
+    from tests.servers.kafka import UNTRIMMED
     from tests.servers.secure import SecureKafka
 
-    cluster = SecureKafka(tmp_path_factory.mktemp("secure-kafka"), users=("mirror", "nobody"))
+    cluster = SecureKafka(tmp_path_factory.mktemp("secure-kafka"), users=("mirror", "nobody"), properties=UNTRIMMED)
     yield from _running(cluster)
 
 
@@ -114,12 +128,13 @@ def secure_kafka(_secure_kafka: "SecureKafka") -> "SecureKafka":
 @pytest.fixture
 def new_kafka(_servers: None, tmp_path: Path) -> "Iterator[Callable[..., KafkaCluster]]":
     """`new_kafka(n_brokers=1, **options)`: a started cluster of the test's own, to be ill-treated; ended afterwards."""
-    from tests.servers.kafka import KafkaCluster
+    from tests.servers.kafka import UNTRIMMED, KafkaCluster
 
     started: list[KafkaCluster] = []
 
-    def start(n_brokers: int = 1, **options: Any) -> KafkaCluster:
-        cluster = KafkaCluster(tmp_path / f"kafka-{len(started)}", n_brokers, **options)
+    def start(n_brokers: int = 1, *, properties: Mapping[str, str] | None = None, **options: Any) -> KafkaCluster:
+        properties = {**UNTRIMMED, **(properties or {})}
+        cluster = KafkaCluster(tmp_path / f"kafka-{len(started)}", n_brokers, properties=properties, **options)
         started.append(cluster)
         cluster.start()
         return cluster

@@ -21,7 +21,7 @@ from mirror.core.own_groups import OwnGroups
 from mirror.service.groups import GroupView, choose_group_log, read_groups
 from mirror.service.reading import iterate_stored
 from tests.fault.worker_lab import WorkerLab, WorkerProcess, wait_until
-from tests.servers.kafka import KafkaCluster
+from tests.servers.kafka import UNTRIMMED, KafkaCluster
 from tests.servers.minio import MinioServer
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
@@ -32,7 +32,7 @@ Offsets = dict[str, dict[tuple[str, int], tuple[int, str]]]
 @pytest.fixture(scope="module")
 def own_kafka(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     """A broker whose only groups are this module's."""
-    cluster = KafkaCluster(tmp_path_factory.mktemp("groups"))
+    cluster = KafkaCluster(tmp_path_factory.mktemp("groups"), properties=UNTRIMMED)
     cluster.start()
     yield cluster
     cluster.kill()

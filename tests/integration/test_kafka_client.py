@@ -82,11 +82,14 @@ async def test_a_dead_broker_is_not_asked(kafka: KafkaCluster, topic: Callable[.
 
 
 async def test_a_hanging_broker_does_not_hold_up_the_view(
-    kafka: KafkaCluster, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaCluster,
+    topic: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A broker that takes requests and answers none costs one pause; from then on others are asked."""
-    monkeypatch.setattr("mirror.kafka.cluster_view._PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr("mirror.kafka.client._SILENT_AFTER_S", 0.3)
+    monkeypatch.setattr("mirror.kafka.cluster_view._PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr("mirror.kafka.client._SILENT_AFTER_S", 1.0)
     name, port, frozen, pumps = topic(), free_port(), asyncio.Event(), set()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -105,16 +108,16 @@ async def test_a_hanging_broker_does_not_hold_up_the_view(
         client.cluster._brokers[99] = BrokerMetadata(99, "127.0.0.1", port, None)
         assert (await metadata(client, 99, names=[])).cluster_id == kafka.cluster_id
         frozen.set()
-        took = []
-        for _ in range(12):
-            begun = asyncio.get_running_loop().time()
+        begun = asyncio.get_running_loop().time()
+        for _ in range(40):  # of which one at least asks the silent broker first
             assert name in (await view.refresh()).topics  # type: ignore[union-attr]
-            took.append(asyncio.get_running_loop().time() - begun)
+        took = asyncio.get_running_loop().time() - begun
     server.close()
     for task in pumps:
         task.cancel()
-    assert max(took) < 1.2, took
-    assert sum(seconds > 0.4 for seconds in took) <= 1, took
+    pauses = [said.message for said in caplog.records if "another one is asked" in said.message]
+    assert len(pauses) == 1, pauses
+    assert took < 15, took
 
 
 async def test_no_living_broker_is_unreachable(kafka: KafkaCluster) -> None:

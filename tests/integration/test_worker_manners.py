@@ -15,7 +15,7 @@ from mirror.core.positions import PartitionId
 from mirror.service.reading import iterate_stored
 from tests.fault.worker_check import judge
 from tests.fault.worker_lab import WorkerLab, wait_until
-from tests.servers.kafka import KafkaCluster
+from tests.servers.kafka import UNTRIMMED, KafkaCluster
 from tests.servers.minio import MinioServer
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 @pytest.fixture(scope="module")
 def own_kafka(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     """A broker whose only topics are this module's."""
-    cluster = KafkaCluster(tmp_path_factory.mktemp("worker-manners"))
+    cluster = KafkaCluster(tmp_path_factory.mktemp("worker-manners"), properties=UNTRIMMED)
     cluster.start()
     yield cluster
     cluster.kill()

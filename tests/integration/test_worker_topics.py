@@ -17,7 +17,7 @@ from mirror.service.status import StatusObserver
 from mirror.service.wiring import open_configured_repository
 from tests.fault.worker_check import judge
 from tests.fault.worker_lab import WorkerLab, wait_until
-from tests.servers.kafka import KafkaCluster
+from tests.servers.kafka import UNTRIMMED, KafkaCluster
 from tests.servers.minio import MinioServer
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 @pytest.fixture(scope="module")
 def own_kafka(_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     """A broker whose only topics are this module's."""
-    cluster = KafkaCluster(tmp_path_factory.mktemp("worker-topics"))
+    cluster = KafkaCluster(tmp_path_factory.mktemp("worker-topics"), properties=UNTRIMMED)
     cluster.start()
     yield cluster
     cluster.kill()

@@ -1,6 +1,7 @@
 """Apache Kafka (KRaft, broker and controller in one process) on free loopback ports, one broker or several."""
 
 import base64
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,17 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.servers.cache import ensure_entry
 from tests.servers.errors import StackError
 from tests.servers.jvm import Jvm, kafka_jvm, run_class
 from tests.servers.ports import free_port, is_listening
 from tests.servers.process import ServerProcess
 
 READY_TIMEOUT_S = 60.0
+
+# Half a minute after its start, and every five minutes from then on, a broker removes what is past its retention: in a
+# test, records of any date that were produced a moment ago. With this it does not; a test that wants it sets it back.
+UNTRIMMED: Mapping[str, str] = {"log.initial.task.delay.ms": "86400000"}
 
 
 @lru_cache(maxsize=1)
@@ -100,7 +106,7 @@ class KafkaCluster:
         `pid_folder` the brokers live on when this process ends, their pid files are there (see ServerProcess).
         """
         self.folder = folder
-        self.cluster_id = _new_cluster_id()
+        self.cluster_id = _new_id()
         self._jvm = jvm or default_jvm()
         self._n_brokers = n_brokers
         self._scram_users = dict(scram_users or {})
@@ -114,7 +120,7 @@ class KafkaCluster:
             settings = {**self._settings(node_id), **(properties or {})}
             settings.update(broker_properties(node_id) if broker_properties else {})
             config_path = node_folder / "server.properties"
-            config_path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+            _write_properties(config_path, settings)
             argv = self._jvm.argv("kafka.Kafka", str(config_path), heap=heap, quick_start=quick_start)
             port = self._ports[node_id]["PLAINTEXT"]
             pid_path = pid_folder / f"kafka-{node_id}.pid" if pid_folder else None
@@ -162,12 +168,28 @@ class KafkaCluster:
             broker.cont()
 
     def _format(self, broker: KafkaBroker) -> None:
+        if self._scram_users:
+            self._run_format(broker.folder / "server.properties")
+            return
+        # A JVM costs seconds: without users, folders differ only in these three names.
+        jars = self._jvm.jars
+        formatted = ensure_entry(jars.parent, f"{jars.name}-formatted", self._make_formatted)
+        shutil.copytree(formatted, broker.folder / "data", dirs_exist_ok=True)
+        names = {"cluster.id": self.cluster_id, "node.id": broker.node_id, "directory.id": _new_id()}
+        lines = [f"{name}={value}\n" for name, value in {**names, "version": 1}.items()]
+        (broker.folder / "data" / "meta.properties").write_text("".join(lines))
+
+    def _make_formatted(self, work_folder: Path) -> None:
+        settings = {**self._settings(1), "log.dirs": str(work_folder / "out")}
+        _write_properties(work_folder / "server.properties", settings)
+        self._run_format(work_folder / "server.properties")
+
+    def _run_format(self, config_path: Path) -> None:
         users = [f"--add-scram=SCRAM-SHA-256=[name={name},password={word}]" for name, word in self._scram_users.items()]
         users += [
             f"--add-scram=SCRAM-SHA-512=[name={name},password={word}]" for name, word in self._scram_users.items()
         ]
-        config = str(broker.folder / "server.properties")
-        format_args = ("kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", config, *users)
+        format_args = ("kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(config_path), *users)
         run_class(self._jvm, format_args, heap="256m", timeout_s=READY_TIMEOUT_S, check=True)
 
     def _settings(self, node_id: int) -> dict[str, str]:
@@ -202,7 +224,11 @@ class KafkaCluster:
         }
 
 
-def _new_cluster_id() -> str:
+def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
+    path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+
+
+def _new_id() -> str:
     # a leading "-" would be read as an option by StorageTool
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         continue

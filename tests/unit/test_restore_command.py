@@ -126,15 +126,31 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     assert silent.getvalue() == ""
 
 
-async def test_a_rate_is_kept() -> None:
+async def test_a_rate_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over a second's worth of bytes, the wait is about a second less the burst; the first bytes, however many, go at once."""
+    begun_s = now_s = 100.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    limit = RateLimit(1_000_000, clock=lambda: now_s)
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "sleep", sleep)
+        await limit.wait(300_000)
+        assert now_s == begun_s
+        for _ in range(7):
+            await limit.wait(50_000)
+    assert now_s - begun_s == pytest.approx(0.35)
+
+
+async def test_a_rate_is_kept_by_the_real_clock() -> None:
+    """Without a clock of one's own it is that of the event loop."""
     limit = RateLimit(1_000_000)
     started_s = asyncio.get_running_loop().time()
-    await limit.wait(300_000)
-    assert asyncio.get_running_loop().time() - started_s < 0.05
-    for _ in range(7):
-        await limit.wait(50_000)
-    assert 0.3 <= asyncio.get_running_loop().time() - started_s < 1.5
+    for size_bytes in (300_000, 200_000, 1):
+        await limit.wait(size_bytes)
+    assert 0.2 <= asyncio.get_running_loop().time() - started_s < 10
 
 
 def test_a_slow_restore_shows_that_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
