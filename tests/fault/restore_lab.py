@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    ConfigSource,
     OffsetSpec,
     ResourceType,
 )
@@ -26,11 +27,13 @@ from mirror.kafka.client import open_client
 from mirror.kafka.connection import ClusterConnection
 from mirror.storage.folder import FolderStore
 from tests.capture import Capture, capture
+from tests.fault.worker_lab import wait_until
 from tests.restoring import Seen, cluster_id, consume_all, write_config
 
 __all__ = ["RestoreLab", "Run", "committed", "set_configs", "trim", "watermarks"]
 
 _PATIENCE_S = 60.0
+_OF_THE_TOPIC = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
 
 
 def trim(bootstrap: str, topic: str, before: int, *, partition: int = 0) -> None:
@@ -67,7 +70,7 @@ def committed(bootstrap: str, group: str, topic: str, partitions: int) -> list[i
 
 
 def set_configs(bootstrap: str, topic: str, changes: dict[str, str | None]) -> None:
-    """Set settings of a topic; None removes one."""
+    """Set settings of a topic; None removes one. The broker, which learns of them a moment later, has them when it returns."""
     resource = ConfigResource(
         ResourceType.TOPIC,
         topic,
@@ -83,6 +86,14 @@ def set_configs(bootstrap: str, topic: str, changes: dict[str, str | None]) -> N
     admin = AdminClient({"bootstrap.servers": bootstrap})  # kept: its futures end with it
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(30)
+    asked = ConfigResource(ResourceType.TOPIC, topic)
+
+    def is_there() -> bool:
+        found = admin.describe_configs([asked])[asked].result(30)
+        own = {key: entry.value for key, entry in found.items() if entry.source == _OF_THE_TOPIC}
+        return all(own.get(key) == value for key, value in changes.items())
+
+    wait_until(is_there, f"{topic} has {changes}", _PATIENCE_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,8 +56,11 @@ async def test_configs_change_one_by_one(kafka: KafkaCluster, topic: Callable[..
     name = topic(retention_ms="1000", segment_bytes="1048576")
     async with _admin(kafka) as admin:
         await admin.alter_topic_configs(name, set_values={"max.message.bytes": "2000"}, delete=["retention.ms"])
-        found = non_default((await admin.topic_configs([name]))[name])
-        assert found == {"max.message.bytes": "2000", "segment.bytes": "1048576"}
+        expected, deadline = {"max.message.bytes": "2000", "segment.bytes": "1048576"}, time.monotonic() + 30
+        # the controller has accepted it; the broker that is asked learns of it a moment later
+        while (found := non_default((await admin.topic_configs([name]))[name])) != expected:
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.05)
         with pytest.raises(ClusterError, match=name):
             await admin.alter_topic_configs(name, set_values={"no.such.config": "1"})
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from mirror.cli.__main__ import main
 from mirror.storage.folder import FolderStore
 from tests.capture import capture
+from tests.fault.restore_lab import set_configs
 from tests.restoring import cluster_id, consume_all, restore, selection_of
 
 
@@ -98,11 +99,8 @@ async def test_status_shows_holds(
     store = FolderStore(str(tmp_path / "repo"))
     store.create()
     await capture(kafka.bootstrap, [name, other], store)
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    lifted = ConfigEntry("retention.ms", "-1", incremental_operation=AlterConfigOpType.SET)
     for each in (name, other):  # as a restore leaves them; `other` kept everything at the source too
-        resource = ConfigResource(ResourceType.TOPIC, each, incremental_configs=[lifted])
-        admin.incremental_alter_configs([resource])[resource].result(20)
+        set_configs(kafka.bootstrap, each, {"retention.ms": "-1"})
     config = tmp_path / "mirror.toml"
     config.write_text(
         f'[worker]\nid = "w"\nsource = "src"\ntopics = ["{name}", "{other}"]\n'

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
 
 from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.group_plan import GroupChoice
@@ -18,6 +18,7 @@ from mirror.service.restore.run import RestoreSession, read_inventory
 from mirror.storage.folder import FolderStore
 from mirror.storage.repository import Repository
 from tests.capture import capture
+from tests.fault.restore_lab import set_configs
 from tests.restoring import restore, selection_of
 
 
@@ -32,13 +33,6 @@ def _commit(bootstrap: str, group: str, topic: str, offset: int) -> None:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
     consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
     consumer.close()
-
-
-def _set(bootstrap: str, topic: str, name: str, value: str) -> None:
-    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.incremental_alter_configs([resource])[resource].result(20)
 
 
 async def _differences(repository: Repository, bootstrap: str, selection: RestoreSelection) -> list[str]:
@@ -70,7 +64,7 @@ async def test_a_restore_is_proved_and_each_difference_is_found(
     await restore(taken.repository, kafka.bootstrap, wanted)
     assert await _differences(taken.repository, kafka.bootstrap, wanted) == []
 
-    _set(kafka.bootstrap, f"p-{name}", "retention.ms", "86400000")
+    set_configs(kafka.bootstrap, f"p-{name}", {"retention.ms": "86400000"})
     _commit(kafka.bootstrap, f"{group}-p", f"p-{name}", 121)
     _produce(kafka.bootstrap, f"p-{name}", [b"late"], partition=1)
     found = await _differences(taken.repository, kafka.bootstrap, wanted)
