@@ -177,9 +177,10 @@ def coverage_of(
     """The coverage of a partition whose pieces are chosen: disjoint, ascending."""
     start = min(starts, key=lambda entry: (entry.start_offset, entry.recorded_at_ms)) if starts else None
     named, missing = _explain(chosen, gaps, start)
+    first, following = _bounds(chosen)
     lower = [start.start_offset] if start else []
-    lower += [piece.start_offset for piece in chosen[:1]] + [gap.start_offset for gap in named[:1]]
-    upper = [piece.next_offset for piece in chosen[-1:]] + [gap.next_offset for gap in named[-1:]]
+    lower += first[:1].tolist() + [gap.start_offset for gap in named[:1]]
+    upper = following[-1:].tolist() + [gap.next_offset for gap in named[-1:]]
     start_offset = min(lower, default=0)
     next_offset = max(upper, default=start_offset)
     position = missing[0].start_offset if missing else next_offset
@@ -291,10 +292,12 @@ def _explain(
 
 
 def _epoch_before(position: int, chosen: Sequence[CoveredRun]) -> int:
-    for piece in reversed(chosen):
-        if piece.start_offset < position and piece.run.leader_epochs:
-            reached = min(position, piece.next_offset)
-            return max((epoch for epoch, offset in piece.run.leader_epochs if offset < reached), default=-1)
+    first, following = _bounds(chosen)
+    for number in range(int(np.searchsorted(first, position)) - 1, -1, -1):
+        epochs = chosen.leader_epochs(number) if isinstance(chosen, RunPieces) else chosen[number].run.leader_epochs
+        if epochs:
+            reached = min(position, int(following[number]))
+            return max((epoch for epoch, offset in epochs if offset < reached), default=-1)
     return -1
 
 

@@ -150,6 +150,10 @@ class RunPieces(Sequence[CoveredRun]):
         follow: Bools = self.start_offsets == before
         return follow
 
+    def leader_epochs(self, index: int) -> list[tuple[int, int]]:
+        """Those of a piece's run."""
+        return self.table.leader_epochs(int(self.rows[index]))
+
     def edge_samples(self, index: int) -> EdgeSamples | None:
         """The first and the last watermark sample of a piece's run; None where only its footer has them.
 

@@ -143,8 +143,17 @@ class RunTable:
             fetched_bytes=values["fetched_bytes"],
             min_base_timestamp_ms=times[0],
             max_timestamp_ms=times[1],
-            leader_epochs=[(values["leader_epoch"], values["start_offset"])] if flags & RunFlag.HAS_EPOCH else [],
+            leader_epochs=self.leader_epochs(row),
         )
+
+    def leader_epochs(self, row: int) -> list[tuple[int, int]]:
+        """``(leader epoch, its first offset)`` of a run."""
+        known = self.entries.get(row)
+        if known is not None:
+            return known.leader_epochs
+        if not self.runs["flags"][row] & RunFlag.HAS_EPOCH:
+            return []
+        return [(int(self.runs["leader_epoch"][row]), int(self.runs["start_offset"][row]))]
 
     def edge_samples(self, row: int) -> EdgeSamples | None:
         """The first and the last watermark sample of a run; None where only its footer has them.

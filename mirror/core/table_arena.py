@@ -71,9 +71,13 @@ class TableArena:
         entries: dict[int, RunEntry] = {}
         samples = RunSamples()
         tables = [table for _, table in self._tables]
+        places: list[tuple[str, str, int]] = []
+        numbers: list[int] = []
         for part, table in self._tables:
             _renumber(part.objects["writer"], [writers.setdefault(name, len(writers)) for name in table.writers])
-            numbers = [partitions.setdefault(place, len(partitions)) for place in table.partitions]
+            if table.partitions != places:  # one day has those of the day before
+                places = table.partitions
+                numbers = [partitions.setdefault(place, len(partitions)) for place in places]
             _renumber(part.runs["partition"], numbers)
             part.runs["object"][:] += part.first_object
             entries.update((row + part.first_run, entry) for row, entry in table.entries.items())
