@@ -1,7 +1,7 @@
 """A repository: typed objects over the keys of a store."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -279,6 +279,7 @@ class Repository:
         as_of_ms: int | None = None,
         topics: Collection[str] | None = None,
         on_damage: Callable[[str, Exception], None] | None = None,
+        read_before: Iterable[TopicObject] = (),
     ) -> list[TopicObject]:
         """The newest capture of every incarnation of every topic.
 
@@ -286,6 +287,7 @@ class Repository:
             as_of_ms: the newest of those made until then, or the first one where all are later.
             topics: only these; None for all.
             on_damage: called with the key and the error of an object that cannot be read; without it the error is raised.
+            read_before: captures that are at hand, which are not read again.
 
         Raises:
             DamageError: a topic object is not what was written.
@@ -299,7 +301,11 @@ class Repository:
             if known is None or _counts_more(key.captured_at_ms, known.captured_at_ms, as_of_ms):
                 newest[(key.topic, key.topic_id)] = key
 
+        at_hand = {TopicKey(one.topic, one.topic_id, one.captured_at_ms): one for one in read_before}
+
         def read(key: TopicKey) -> TopicObject | None:
+            if key in at_hand:
+                return at_hand[key]
             name = format_topic_key(key)
             try:
                 return self._read_topic(name, key)

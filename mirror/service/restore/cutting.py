@@ -1,13 +1,13 @@
 """Where the recovery point cuts each partition, as far as the repository knows; see `mirror.core.cuts`.
 
-Opens the footers of the objects around the moment: roll-ups leave watermark samples out.
+Opens footers of objects around the moment, where the first and the last watermark sample of a run, which roll-ups have, leave it open.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from mirror.core.coverage import PartitionCoverage
+from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.cuts import PartitionCut, cut_at, observe
 from mirror.core.moments import format_moment
 from mirror.core.positions import PartitionId, TopicPartition
@@ -15,10 +15,10 @@ from mirror.core.recovery_point import PointKind, RecoveryPoint
 from mirror.core.restore_selection import RestoreSelection, first_seen_ms
 from mirror.core.run_pieces import RunPieces
 from mirror.core.seal_times import SealTimes
-from mirror.core.segment.index import TopicObject
+from mirror.core.segment.index import TopicObject, WatermarkSample
 from mirror.errors import NoMatchError, RefusedError
 from mirror.service.reading import iterate_stored
-from mirror.service.restore.samples import SampleReader, writer_of
+from mirror.service.restore.samples import FooterNeededError, SampleReader, writer_of
 from mirror.storage.repository import Repository
 
 __all__ = ["Cuts", "find_cuts", "only_partitions"]
@@ -187,13 +187,15 @@ def _at_moment(
     at_ms = point.time_ms or 0
     looked_at_ms = sealed_at_ms.newest_by_writer()
 
-    def cut(coverage: PartitionCoverage) -> PartitionCut | None:
-        seen = observe(coverage.runs, sealed_at_ms, at_ms, samples.of)
+    def cut(
+        coverage: PartitionCoverage, samples_of: Callable[[CoveredRun], Sequence[WatermarkSample]]
+    ) -> PartitionCut | None:
+        seen = observe(coverage.runs, sealed_at_ms, at_ms, samples_of)
         writer = writer_of(coverage.runs[-1].object_key) if coverage.runs else ""
         found = cut_at(coverage, seen, at_ms, sealed_at_ms=sealed_at_ms, last_look_ms=looked_at_ms.get(writer, 0))
         if found is None or point.since_ms is None:
             return found
-        earlier = observe(coverage.runs, sealed_at_ms, point.since_ms, samples.of)
+        earlier = observe(coverage.runs, sealed_at_ms, point.since_ms, samples_of)
         since = cut_at(coverage, earlier, point.since_ms, sealed_at_ms=sealed_at_ms)
         first = found.start_offset if since is None else min(since.next_offset, found.next_offset)
         return PartitionCut(
@@ -205,8 +207,16 @@ def _at_moment(
             accuracy_ms=found.accuracy_ms,
         )
 
+    found: dict[PartitionId, PartitionCut | None] = {}
+    unknown: list[PartitionId] = []
+    for pid, coverage in mine.items():  # threads would only wait for each other where no footer is read
+        try:
+            found[pid] = cut(coverage, samples.of_known)
+        except FooterNeededError:
+            found[pid] = None
+            unknown.append(pid)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="cutting") as pool:
-        found = dict(zip(mine, pool.map(cut, mine.values()), strict=True))
+        found.update(zip(unknown, pool.map(lambda pid: cut(mine[pid], samples.of), unknown), strict=True))
     cuts = {pid: cut for pid, cut in found.items() if cut is not None}
     gone = {t.topic_id for t in topics if t.deleted and t.captured_at_ms <= at_ms}
     known = {pid.topic_id for pid in cuts} - gone

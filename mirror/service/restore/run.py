@@ -259,7 +259,9 @@ class RestoreSession:
         )
         topics = inventory.topics
         if selection.point.kind in (PointKind.AT, PointKind.SNAPSHOT):
-            topics = await asyncio.to_thread(self._repository.list_topics, as_of_ms=selection.point.time_ms)
+            topics = await asyncio.to_thread(
+                self._repository.list_topics, as_of_ms=selection.point.time_ms, read_before=inventory.topics
+            )
         self._target = target = await examine_target(
             self._client,
             Admin(self._connection, self._client),

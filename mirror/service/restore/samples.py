@@ -1,4 +1,4 @@
-"""What leaders said of a partition around a moment; roll-ups leave watermark samples out, so this reads footers."""
+"""What leaders said of a partition around a moment; roll-ups have the first and the last sample of a run, so this reads footers."""
 
 import threading
 from collections.abc import Sequence
@@ -9,7 +9,11 @@ from mirror.core.segment.index import WatermarkSample
 from mirror.errors import DamageError, ObjectNotFoundError
 from mirror.storage.repository import Repository
 
-__all__ = ["SampleReader", "writer_of"]
+__all__ = ["FooterNeededError", "SampleReader", "writer_of"]
+
+
+class FooterNeededError(Exception):
+    """What was asked stands in a footer that is not read yet."""
 
 
 class SampleReader:
@@ -31,11 +35,9 @@ class SampleReader:
             DamageError: the object cannot be read or is gone.
             UnreachableError, AccessError, StoreError: as the store says.
         """
-        if piece.run.watermarks:
-            return piece.run.watermarks
-        with self._lock:
-            found = self._by_key.get(piece.object_key)
-        if found is None:
+        try:
+            return self.of_known(piece)
+        except FooterNeededError:
             try:
                 index, _ = self.repository.read_index(piece.object_key)
             except ObjectNotFoundError as error:
@@ -46,6 +48,20 @@ class SampleReader:
             found = {(run.partition_id, run.start_offset): run.watermarks for run in index.runs}
             with self._lock:
                 self._by_key[piece.object_key] = found
+            return self.of_known(piece)
+
+    def of_known(self, piece: CoveredRun) -> Sequence[WatermarkSample]:
+        """The same without reading a footer.
+
+        Raises:
+            FooterNeededError: one has to be read.
+        """
+        if piece.run.watermarks:
+            return piece.run.watermarks
+        with self._lock:
+            found = self._by_key.get(piece.object_key)
+        if found is None:
+            raise FooterNeededError
         return found.get((piece.run.partition_id, piece.run.start_offset), ())
 
 
