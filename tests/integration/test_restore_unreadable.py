@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mirror.core.group_log import GROUP_LOG_TOPIC
 from mirror.core.segment.index import RunEntry
 from tests.fault.restore_lab import watermarks
 from tests.restore_cli import RestoreCli
@@ -23,15 +24,19 @@ def cli(kafka: Any, topic: Callable[..., str], tmp_path: Path, capsys: pytest.Ca
     return one
 
 
-def _runs(cli: RestoreCli, partition: int) -> list[tuple[str, RunEntry]]:
-    """The stored runs of a partition, in order of their offsets."""
+def _all_runs(cli: RestoreCli, topic: str) -> list[tuple[str, RunEntry]]:
     repository = cli.repository
-    found = [
+    return [
         (info.key, run)
         for info in repository.list_segments()
         for run in repository.read_index(info.key)[0].runs
-        if (run.topic, run.partition) == (cli.topic, partition)
+        if run.topic == topic
     ]
+
+
+def _runs(cli: RestoreCli, partition: int) -> list[tuple[str, RunEntry]]:
+    """The stored runs of a partition, in order of their offsets."""
+    found = [one for one in _all_runs(cli, cli.topic) if one[1].partition == partition]
     assert len(found) > 2, "the test wants several objects"
     return sorted(found, key=lambda one: one[1].start_offset)
 
@@ -154,3 +159,18 @@ def test_many_damaged_objects(cli: RestoreCli) -> None:
     assert consume_all(cli.bootstrap, f"m-{cli.topic}") == _without(cli, *(run for _, run in lost))
     report = cli.json("prove", "--plan", frozen, "--allow-missing", code=5)
     assert report["differences"] == []
+
+
+def test_a_damaged_group_log(cli: RestoreCli) -> None:
+    """It stops a restore that puts groups; with the flag the records come, and that groups may be missing is said."""
+    for key, run in _all_runs(cli, GROUP_LOG_TOPIC):
+        if run.stored_bytes:
+            _flip(cli, key, run)
+    words = ["restore", "--target", "dst", "--latest", "--topic", cli.topic, "--prefix", "g-", *cli.consent]
+    said = cli.says(*words, code=5)
+    assert GROUP_LOG_TOPIC in said
+    assert "--allow-missing" in said
+    done = cli.json(*words, "--allow-missing")
+    assert done["plan"]["groups"] == []
+    assert any(note.startswith(GROUP_LOG_TOPIC) for note in done["plan"]["group_notes"]), done["plan"]["group_notes"]
+    assert consume_all(cli.bootstrap, f"g-{cli.topic}") == consume_all(cli.bootstrap, cli.topic)
