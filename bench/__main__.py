@@ -4,11 +4,13 @@ import argparse
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaException
 
 from bench.children import REPOSITORY_ROOT, BenchError
 from bench.compare import Result
+from bench.earlier import read_results, with_earlier
 from bench.machine import describe_machine
 from bench.report import results_json, results_markdown
 from bench.stack import running_stack
@@ -38,7 +40,7 @@ def main() -> int:
         print(f"error: {failure}", file=sys.stderr)
     if not results:
         return 1
-    run = {
+    run: dict[str, Any] = {
         "failure": failure,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "pairs": options.pairs,
@@ -48,6 +50,9 @@ def main() -> int:
     is_full = arguments.output == REPOSITORY_ROOT
     json_path = arguments.output / ("bench/results.json" if is_full else "results.json")
     page_path = arguments.output / ("docs/benchmarks.md" if is_full else "benchmarks.md")
+    if is_full and arguments.only and not arguments.quick and json_path.exists():
+        earlier, machine, earlier_run = read_results(json_path)
+        results, run = with_earlier(results, earlier, run), {**earlier_run, "failure": failure}
     for path in (json_path, page_path):
         path.parent.mkdir(parents=True, exist_ok=True)
     json_path.write_text(results_json(results, machine, run))
@@ -59,7 +64,13 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="part of a name; repeatable")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="part of a name; repeatable; other lines of the page stay",
+    )
     parser.add_argument("--pairs", type=int, default=_DEFAULT_PAIRS, help="rounds (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="little data: try the harness")
     parser.add_argument("--keep", action="store_true", help="keep topics, objects and logs of this run")

@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.backup import BACKUP_TIMED
 from bench.compare import Result
+from bench.earlier import MEASURED
 from bench.mirror_maker import MIRROR_MAKER_TIMED
 from bench.restore import RESTORE_TIMED
 from bench.settings import FAUST_RECORDS
@@ -59,6 +60,13 @@ def _head(results: Sequence[Result], run: Mapping[str, Any]) -> str:
         f"Written by `make bench` on {run['date']}. **{met} of {len(judged)} goals met**, "
         f"medians of {run['pairs']} alternating pairs unless the table says otherwise.",
     ]
+    if run.get("note"):
+        lines += ["", run["note"]]
+    again: dict[str, list[str]] = {}
+    for result in results:
+        if MEASURED in result.details:
+            again.setdefault(str(result.details[MEASURED]), []).append(result.name)
+    lines += [f"\nMeasured again on {date}: {'; '.join(names)}." for date, names in again.items()]
     if run["quick"]:
         lines += [
             "",

@@ -7,8 +7,8 @@ _RESTORE = (
     "(the Java producer's default): 35,000 of them are 9,000 requests of four. Our one thread is busy for "
     "85 % of the time. Of its CPU an eighth makes batches ready (copy, header, CRC), a quarter is sending "
     "(a third of that the system call), a twelfth reads answers; the rest is asyncio and our code around it. "
-    "The other side sends batches of up to 1 MB. To merge batches would mean to unpack, encode and pack every "
-    "record again: only tiny batches are merged."
+    "The other side sends batches of up to 1 MB. To join batches that are packed costs what it saves (decision 0018): only those "
+    "that need not be unpacked are joined."
 )
 
 _AT = (
