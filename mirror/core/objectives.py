@@ -14,18 +14,23 @@ __all__ = [
 
 DAY_MS = 24 * 60 * 60 * 1000
 GIB = 1 << 30
+_CLOCKS_APART_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objectives:
-    """What a user promised: both in milliseconds.
+    """What a user promised, and what may be expected of workers: all in milliseconds.
 
     ``recent_gap_ms``: a gap detected within this time still counts against the verdict; an older one is history.
+    ``fresh_ms``: so long a record may wait for a worker that is at work.
+    ``silent_ms``: a worker that is at work puts something more often than this.
     """
 
     recovery_point_ms: int = 60_000
     retention_headroom_ms: int = 2 * 60 * 60 * 1000
     recent_gap_ms: int = DAY_MS
+    fresh_ms: int = 20_000
+    silent_ms: int = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,22 +43,49 @@ class Prices:
 
 
 def recovery_point_age_ms(
-    now_ms: int, *, position: int, high_watermark: int, oldest_unstored_ms: int | None
+    now_ms: int,
+    *,
+    position: int,
+    high_watermark: int,
+    oldest_unstored_ms: int | None,
+    is_append_time: bool = False,
+    last_sealed_ms: int | None = None,
+    newest_object_ms: int | None = None,
+    objectives: Objectives | None = None,
 ) -> int | None:
     """How much time would be lost with the cluster: the age of the oldest record that is not durable.
+
+    A producer may stamp its records as it likes. So a stamp in the future tells nothing: the record may have come right after the last
+    ones that were stored. And where no worker has stored anything for long, a stamp that is younger than that is not believed, but for
+    the time that a record may wait.
 
     Args:
         now_ms: the present.
         position: end of contiguous coverage.
         high_watermark: end of the log.
         oldest_unstored_ms: time of the first batch at ``position``; None where it could not be read.
+        is_append_time: that time is the broker's.
+        last_sealed_ms: when something of the partition was stored last.
+        newest_object_ms: when anything was stored last, by any worker.
+        objectives: tells how long workers may take.
 
     Returns:
         0 where everything is stored, also for an idle partition; None where it is not known.
     """
     if position >= high_watermark:
         return 0
-    return None if oldest_unstored_ms is None else max(0, now_ms - oldest_unstored_ms)
+    if oldest_unstored_ms is None:
+        return None
+    age_ms = now_ms - oldest_unstored_ms
+    if is_append_time:
+        return max(0, age_ms)
+    if age_ms < -_CLOCKS_APART_MS:
+        return None if last_sealed_ms is None else max(0, now_ms - last_sealed_ms)
+    expected = objectives or Objectives()
+    silent_ms = 0 if newest_object_ms is None else now_ms - newest_object_ms
+    if silent_ms > expected.silent_ms and age_ms > expected.fresh_ms:
+        return max(age_ms, silent_ms)
+    return max(0, age_ms)
 
 
 def time_headroom_ms(now_ms: int, *, oldest_unstored_ms: int | None, retention_ms: int | None) -> int | None:

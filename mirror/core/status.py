@@ -41,6 +41,8 @@ class PartitionFacts:
         start_offset, position: the coverage, from its start to the end of contiguous coverage.
         stored_offsets: how many offsets of it are stored (gaps and holes do not count).
         oldest_unstored_ms: time of the first batch at ``position`` (approximate where producers set the times).
+        last_sealed_ms: when something of it was stored last.
+        newest_object_ms: when anything was stored last, by any worker.
         recent_offsets, recent_bytes, recent_ms: offsets and bytes as fetched that were stored during the last ``recent_ms``.
         bytes_per_offset: average of what is stored; None where nothing is.
         retention_ms, retention_bytes: of the topic; None or −1 where there is no limit.
@@ -63,6 +65,7 @@ class PartitionFacts:
     stored_bytes: int = 0
     fetched_bytes: int = 0
     last_sealed_ms: int | None = None
+    newest_object_ms: int | None = None
     log_start_offset: int | None = None
     high_watermark: int | None = None
     last_stable_offset: int | None = None
@@ -115,12 +118,17 @@ def judge_partition(facts: PartitionFacts, objectives: Objectives, now_ms: int) 
         position=position,
         high_watermark=facts.high_watermark,
         oldest_unstored_ms=facts.oldest_unstored_ms,
+        is_append_time=facts.is_append_time,
+        last_sealed_ms=facts.last_sealed_ms,
+        newest_object_ms=facts.newest_object_ms,
+        objectives=objectives,
     )
     unstored = max(0, facts.high_watermark - position)
     lag = max(0, facts.last_stable_offset - position)
     headroom_ms = _headroom(facts, now_ms, unstored)
     blocked = lag == 0 and unstored > 0
-    loading = lag > 0 and facts.recent_offsets > 0 and (age_ms or 0) > objectives.recovery_point_ms
+    stored_lately = facts.last_sealed_ms is None or now_ms - facts.last_sealed_ms <= objectives.silent_ms
+    loading = stored_lately and lag > 0 and facts.recent_offsets > 0 and (age_ms or 0) > objectives.recovery_point_ms
     left_ms = time_left_ms(remaining=lag, done=facts.recent_offsets, during_ms=facts.recent_ms) if loading else None
     state, reason = _state(facts, objectives, now_ms, age_ms, headroom_ms, blocked=blocked, loading=loading, lag=lag)
     return PartitionStatus(

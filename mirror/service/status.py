@@ -30,6 +30,10 @@ from mirror.storage.repository import Repository
 __all__ = ["StatusObserver", "StatusReport"]
 
 
+_FRESH_MS = 10_000  # for an upload, besides the flush interval
+_SILENT_MS = 30_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
     """One look.
@@ -112,16 +116,24 @@ class StatusObserver:
             coverage = await asyncio.to_thread(self._stored.refresh, _now_ms())
         now_ms = _now_ms()
         flush_ms = self._config.worker.flush_interval_ms
-        facts = _Facts(coverage, view, self._stored.recent(now_ms, flush_ms), self._stored.last_sealed())
+        totals = self._stored.totals(now_ms, flush_ms)
+        facts = _Facts(
+            coverage,
+            view,
+            self._stored.recent(now_ms, flush_ms),
+            self._stored.last_sealed(),
+            totals.newest_object_ms,
+        )
         objectives = Objectives(
             recovery_point_ms=self._config.objectives.recovery_point_ms,
             retention_headroom_ms=self._config.objectives.retention_headroom_ms,
+            fresh_ms=flush_ms + _FRESH_MS,
+            silent_ms=max(self._config.worker.idle_interval_ms, flush_ms) + flush_ms + _SILENT_MS,
         )
         live, others, group_log = facts.all()
         judged_groups = [judge_partition(f, objectives, now_ms) for f in group_log if self._is_wanted(f.topic)]
         judged = [judge_partition(f, objectives, now_ms) for f in live if self._is_wanted(f.topic)]
         judged_others = [judge_partition(f, objectives, now_ms) for f in others if self._is_wanted(f.topic)]
-        totals = self._stored.totals(now_ms, flush_ms)
         left_out = {} if view is None else {t: d.rule for t, d in view.left_out.items() if self._is_wanted(t)}
         uncovered = [t for t in left_out if not t.startswith("__") and t not in self._own_topics]
         asked_by_name = any(pattern.startswith("__") for pattern in self._topics)
@@ -212,6 +224,7 @@ class _Facts:
     view: SourceView | None
     recent: Mapping[PartitionId, RecentPace]
     last_sealed: Mapping[PartitionId, int]
+    newest_object_ms: int | None
 
     def all(self) -> tuple[list[PartitionFacts], list[PartitionFacts], list[PartitionFacts]]:
         """Live partitions of selected topics, the other ones that are stored, and those of the group log that are stored.
@@ -268,6 +281,7 @@ class _Facts:
             stored_bytes=entry.stored_bytes if entry else 0,
             fetched_bytes=entry.fetched_bytes if entry else 0,
             last_sealed_ms=self.last_sealed.get(pid),
+            newest_object_ms=self.newest_object_ms,
             log_start_offset=log.log_start_offset if log else None,
             high_watermark=log.high_watermark if log else None,
             last_stable_offset=log.last_stable_offset if log else None,

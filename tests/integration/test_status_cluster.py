@@ -57,7 +57,7 @@ def test_unstored_records_date_the_recovery_point(site: Site, topic: Callable[..
     name = topic(name=f"{prefix}a", retention_ms="3600000")
     now_ms = int(time.time() * 1000)
     produce(site.bootstrap, name, 100)
-    site.back_up(name)
+    site.back_up(name, began_ms=now_ms - 60_000)
     produce(site.bootstrap, name, 50, timestamp=now_ms - 20_000)
     code, report = site.run_json("status")
     (partition,) = report["partitions"]
@@ -72,6 +72,21 @@ def test_unstored_records_date_the_recovery_point(site: Site, topic: Callable[..
     assert code == 6
     assert report["reason"].startswith(f"{prefix}late-0: it holds records and nothing of it is stored")
     assert "mirror worker" in report["next_step"]
+
+
+def test_stamps_in_the_future_hide_nothing(site: Site, topic: Callable[..., str], prefix: str) -> None:
+    """Records that their producer stamped ahead are as old as what was stored last: without a worker at work nothing stays safe."""
+    name = topic(name=f"{prefix}a", retention_ms="-1")
+    now_ms = int(time.time() * 1000)
+    produce(site.bootstrap, name, 100, timestamp=now_ms + 3_000_000)
+    site.back_up(name, began_ms=now_ms - 600_000)
+    assert site.run("status")[0] == 0
+    produce(site.bootstrap, name, 50, timestamp=now_ms + 3_000_000)
+    code, report = site.run_json("status")
+    (partition,) = report["partitions"]
+    assert (code, partition["state"], partition["is_approximate"]) == (6, "late", True)
+    assert partition["recovery_point_age_ms"] >= now_ms - partition["facts"]["last_sealed_ms"] > 500_000
+    assert "nothing was stored lately" in report["reason"]
 
 
 def test_open_transaction_is_told(site: Site, topic: Callable[..., str], prefix: str) -> None:

@@ -18,7 +18,7 @@ from mirror.kafka.cluster import describe_cluster, log_offsets
 from mirror.kafka.connection import ClusterConnection
 from mirror.service.verify_fetch import SourceReader
 from mirror.storage.folder import FolderStore
-from tests.observe_builders import RepositoryBuilder, a_slice
+from tests.observe_builders import T0_MS, RepositoryBuilder, a_slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,17 @@ class Site:
         """The repository's store."""
         return FolderStore(str(self.folder / "repository"))
 
-    def back_up(self, *topics: str, objects: int = 3, mode: BodyMode = "passthrough") -> RepositoryBuilder:
-        """Store all that a read_committed consumer may see of the topics, as a worker would, with real times."""
-        return asyncio.run(self._back_up(topics, objects, mode))
+    def back_up(
+        self, *topics: str, objects: int = 3, mode: BodyMode = "passthrough", began_ms: int = T0_MS
+    ) -> RepositoryBuilder:
+        """Store all that a read_committed consumer may see of the topics, as a worker would: an object each ten seconds from then on."""
+        return asyncio.run(self._back_up(topics, objects, mode, began_ms))
 
-    async def _back_up(self, topics: tuple[str, ...], objects: int, mode: BodyMode) -> RepositoryBuilder:
+    async def _back_up(self, topics: tuple[str, ...], objects: int, mode: BodyMode, began_ms: int) -> RepositoryBuilder:
         async with await open_client(ClusterConnection(bootstrap_servers=(self.bootstrap,))) as client:
             described = await describe_cluster(client, topics)
             self.store.create()
-            builder = RepositoryBuilder(store=self.store, cluster_id=described.cluster_id)
+            builder = RepositoryBuilder(store=self.store, cluster_id=described.cluster_id, now_ms=began_ms)
             for name in topics:
                 found = described.topics[name]
                 builder.topic(name, partitions=len(found.partitions), topic_id=found.topic_id)

@@ -57,6 +57,38 @@ def test_everything_stored_is_safe_with_age_zero() -> None:
     assert (found.word, found.exit_code, found.restorable_to_ms) == ("SAFE", 0, NOW_MS)
 
 
+def test_a_stamp_in_the_future_does_not_make_it_safe() -> None:
+    """A producer may stamp its records an hour ahead: they came some time after what was stored last, and that is what is told."""
+    status = _behind(-3000, last_sealed_ms=NOW_MS - 350_000, newest_object_ms=NOW_MS - 350_000)
+    assert (status.state, status.recovery_point_age_ms, status.is_approximate) == ("late", 350_000, True)
+    assert _verdict(status).restorable_to_ms == NOW_MS - 350_000
+    assert _behind(-3000, last_sealed_ms=NOW_MS - 8000).recovery_point_age_ms == 8000
+    assert _behind(-3000).state == "unknown"
+    assert _behind(-3000, is_covered=False).state == "not_covered"
+    by_broker = _behind(-3000, last_sealed_ms=NOW_MS - 350_000, is_append_time=True)
+    assert by_broker.recovery_point_age_ms == 0
+
+
+def test_where_no_worker_is_at_work_young_stamps_are_not_believed() -> None:
+    """A stamp that was ahead becomes a young one in time. Right after a record came nothing can be told from that it is not stored yet."""
+    silent = {"last_sealed_ms": NOW_MS - 3_000_000, "newest_object_ms": NOW_MS - 3_000_000}
+    assert _behind(30, **silent).recovery_point_age_ms == 3_000_000
+    assert _behind(30, **silent).state == "late"
+    assert _behind(10, **silent).state == "safe"
+    assert _behind(4000, **silent).recovery_point_age_ms == 4_000_000
+    assert _behind(30, **(silent | {"newest_object_ms": NOW_MS - 50_000})).recovery_point_age_ms == 30_000
+    assert _behind(30, is_append_time=True, **silent).recovery_point_age_ms == 30_000
+
+
+def test_nothing_is_loading_where_nothing_was_stored_lately() -> None:
+    """Nobody is told to wait for a worker that is not there."""
+    pace = {"recent_offsets": 50, "recent_bytes": 5000, "recent_ms": 300_000}
+    at_work = _behind(3600, last_sealed_ms=NOW_MS - 9000, **pace)
+    assert (at_work.is_loading, at_work.reason) == (True, "still loading: 50 offsets to go")
+    ended = _behind(3600, last_sealed_ms=NOW_MS - 110_000, **pace)
+    assert (ended.is_loading, ended.reason) == (False, "50 offsets behind, and nothing was stored lately")
+
+
 def test_empty_partition_is_safe() -> None:
     """A partition without records has nothing to lose, covered or not."""
     status = _judge(is_covered=False, position=0, high_watermark=0, last_stable_offset=0, stored_offsets=0)
@@ -185,8 +217,8 @@ def test_age_is_approximate_where_producers_set_the_times() -> None:
 
 
 def test_clock_behind_the_broker_gives_no_negative_age() -> None:
-    """A record from the future is zero seconds old."""
-    assert _behind(-30).recovery_point_age_ms == 0
+    """A record that is a little ahead of the clock is zero seconds old."""
+    assert _behind(-3).recovery_point_age_ms == 0
 
 
 def test_log_shorter_than_what_is_stored_is_safe() -> None:
