@@ -28,7 +28,13 @@ __all__ = ["command"]
 _OPTIONS = (
     click.option("--target", required=True, metavar="ALIAS", help="The cluster that was loaded."),
     click.option("--repository", default="", metavar="ALIAS", help="Where from.  [default: the worker's]"),
-    click.option("--topic", "topics", multiple=True, metavar="GLOB", help="Topics of the repository.  [default: all]"),
+    click.option(
+        "--topic",
+        "topics",
+        multiple=True,
+        metavar="GLOB",
+        help="Topics as `holds list` shows them, or as the repository names them.  [default: all]",
+    ),
     click.option("--prefix", default="", metavar="TEXT", help="As given to the restore.  [default: by its record]"),
     click.option(
         "--rename",
@@ -88,8 +94,9 @@ def release_holds(
     """Put the source's retention back. The brokers then delete what is older."""
     holds = asyncio.run(_find(cli, target, repository, topics, prefix, pairs("--rename", renames)))
     if not holds:
+        which = f"no topic that {' or '.join(topics)} names" if topics else "no topic"
         raise NoMatchError(
-            "no topic is on hold", hint="`mirror holds list` with the --prefix or --rename of the restore"
+            f"{which} is on hold", hint="`mirror holds list` with the --prefix or --rename of the restore"
         )
     if not cli.as_json:
         _print(holds)
@@ -113,15 +120,20 @@ def release_holds(
     return 0
 
 
-def _captured(cli: CliContext, source: Repository, topics: Sequence[str]) -> dict[str, TopicObject]:
+def _captured(cli: CliContext, source: Repository) -> dict[str, TopicObject]:
     """Topic → its newest capture."""
     with waiting_for(cli, source):
         listed = sorted(source.list_topics(), key=lambda topic: topic.captured_at_ms)
+    return {topic.topic: topic for topic in listed}
+
+
+def _chosen(named: Mapping[str, TopicObject], topics: Sequence[str]) -> dict[str, TopicObject]:
+    """Those whose name on the target, or in the repository, is one of ``topics``."""
     try:
-        chosen = TopicFilter(include=tuple(topics) or ("*",)).select({topic.topic for topic in listed})
+        rules = TopicFilter(include=tuple(topics) or ("*",))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return {topic.topic: topic for topic in listed if topic.topic in chosen}
+    return {name: one for name, one in named.items() if rules.select((name, one.topic))}
 
 
 async def _find(
@@ -129,7 +141,7 @@ async def _find(
 ) -> list[Hold]:
     """Of the topics under their own names and those that a restore with a record gave them; or under the names that are told."""
     source = open_for(cli, repository)
-    captured = _captured(cli, source, topics)
+    captured = _captured(cli, source)
     connection = connection_for(cli.config().cluster(target))
     async with await open_client(connection) as client:
         named = {renames.get(topic, f"{prefix}{topic}"): one for topic, one in captured.items()}
@@ -140,7 +152,7 @@ async def _find(
         return await find_holds(
             client,
             Admin(connection, client),
-            named,
+            _chosen(named, topics),
             alias=target,
             bootstrap=connection.where,
             now_ms=time.time_ns() // 1_000_000,

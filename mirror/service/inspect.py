@@ -162,8 +162,18 @@ def inspect_topic(
         known = sorted({entry.topic for entry in coverage.values()})
         some = ", ".join(known[:8]) + (" …" if len(known) > 8 else "")
         stored = f"stored topics: {some}" if known else "the repository is empty"
+        if of_topic:
+            numbers = _ranges({entry.partition_id.partition for entry in of_topic})
+            stored = f"stored partitions of {topic}: {numbers}"
         raise NoMatchError(f"nothing is stored of {what}", hint=stored)
     return sorted(found, key=lambda entry: entry.partition_id)
+
+
+def _ranges(numbers: set[int]) -> str:
+    """``0–2, 4``."""
+    firsts = sorted(number for number in numbers if number - 1 not in numbers)
+    lasts = sorted(number for number in numbers if number + 1 not in numbers)
+    return ", ".join(f"{a}–{b}" if a != b else str(a) for a, b in zip(firsts, lasts, strict=True))
 
 
 def inspect_object(repository: Repository, key: str) -> ObjectView:

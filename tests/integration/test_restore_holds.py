@@ -58,6 +58,11 @@ async def test_a_hold_is_listed_and_released(
 
     assert await asyncio.to_thread(run, "list", "--json") == 0
     (hold,) = json.loads(capsys.readouterr().out)["holds"]
+    for named in (f"h-{name}", f"h-{name[:-1]}*", name):  # as it is listed, or as the repository names it
+        assert await asyncio.to_thread(run, "release", "--topic", named, "--dry-run", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["holds"] == [hold]
+    assert await asyncio.to_thread(run, "release", "--topic", f"x-{name}", "--dry-run") == 2
+    assert f"no topic that x-{name} names is on hold" in capsys.readouterr().err
     assert (hold["topic"], hold["wanted"], hold["doomed_offsets"], hold["all_offsets"]) == (
         f"h-{name}",
         "3600000",
@@ -132,3 +137,5 @@ async def test_status_shows_holds(
     assert await asyncio.to_thread(main, listing) == 0
     listed = json.loads(capsys.readouterr().out)["holds"]
     assert {hold["topic"] for hold in listed} == {copy, name}, "the new name is in the record of the restore"
+    assert await asyncio.to_thread(main, [*listing, "--topic", copy]) == 0
+    assert {hold["topic"] for hold in json.loads(capsys.readouterr().out)["holds"]} == {copy}, "that name alone"

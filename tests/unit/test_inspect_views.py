@@ -46,8 +46,18 @@ def test_unknown_topic_names_what_is_there() -> None:
     with pytest.raises(NoMatchError) as caught:
         inspect_topic(builder.repository, "order")
     assert caught.value.hint == "stored topics: orders"
-    with pytest.raises(NoMatchError):
+
+
+def test_unknown_partition_names_those_that_are_stored() -> None:
+    """Ranges of them, not the topics: the topic was right."""
+    builder, _ = a_repository(objects=1)
+    with pytest.raises(NoMatchError, match="nothing is stored of orders:9") as caught:
         inspect_topic(builder.repository, "orders", 9)
+    assert caught.value.hint == "stored partitions of orders: 0–1"
+    builder.put([a_slice("orders", 4, 0, a_batch(0, 7))])
+    with pytest.raises(NoMatchError) as caught:
+        inspect_topic(builder.repository, "orders", 9)
+    assert caught.value.hint == "stored partitions of orders: 0–1, 4"
 
 
 def test_damaged_object_is_reported_and_left_out() -> None:
