@@ -122,8 +122,7 @@ def _print_others(report: StatusReport) -> None:
 
 
 def _print_left_out(report: StatusReport) -> None:
-    own = "the mirror's own topic"
-    ordinary = {t: r for t, r in report.left_out.items() if not t.startswith("__") and not r.startswith(own)}
+    ordinary = {topic: report.left_out[topic] for topic in report.uncovered}
     # What a rule excludes comes before what no rule selects, of which there may be hundreds.
     excluded_first = sorted(ordinary.items(), key=lambda item: not item[1].startswith("excluded"))
     for topic, rule in excluded_first[:_LEFT_OUT_SHOWN]:
@@ -261,6 +260,7 @@ def as_json(report: StatusReport) -> dict[str, Any]:
         "totals": report.totals,
         "price_per_month": {"puts": round(puts, 4), "storage": round(kept, 4), "currency": report.prices.currency},
         "not_covered": report.left_out,
+        "uncovered_topics": report.uncovered,
         "problems": report.problems,
         "partitions": report.partitions,
         "others": report.others,

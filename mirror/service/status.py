@@ -45,6 +45,7 @@ class StatusReport:
         others: stored partitions of topics that were deleted, created anew, or are no longer selected.
         unwatched: of ``others`` those topics that were deleted while no worker looked.
         left_out: topic → rule, of topics that are not backed up.
+        uncovered: those of ``left_out`` that are neither internal nor this mirror's own, as the verdict counts them.
         problems: what could not be asked, in sentences.
     """
 
@@ -55,6 +56,7 @@ class StatusReport:
     partitions: list[PartitionStatus]
     others: list[PartitionStatus]
     left_out: dict[str, str]
+    uncovered: list[str]
     totals: RepositoryTotals
     objectives: Objectives
     prices: Prices
@@ -157,6 +159,7 @@ class StatusObserver:
             partitions=judged,
             others=judged_others,
             left_out=left_out,
+            uncovered=uncovered,
             totals=totals,
             objectives=objectives,
             prices=Prices(

@@ -164,6 +164,10 @@ def test_own_topics_of_another_mirror_are_left_out(site: Site, topic: Callable[.
     code, report = site.run_json("status")
     assert {p["facts"]["topic"] for p in report["partitions"]} == {name}
     assert {report["not_covered"][one] for one in other} == {f"own topic of another mirror, {prefix}m2"}
+    counted = report["uncovered_topics"]
+    assert set(other) <= set(counted) <= report["not_covered"].keys()
+    assert len(counted) == report["uncovered_topic_count"], "those that the text names"
+    assert not [one for one in counted if one.startswith("__")]
     messages = [line["message"] for line in site.run_json("check")[1]["lines"]]
     (others,) = [text for text in messages if text.startswith("other mirrors on this cluster: ")]
     assert f"{prefix}m2" in others or " more; " in others, "the first few by name, also those of other tests"
