@@ -27,6 +27,7 @@ class RestoreProgress:
     def __init__(self, plan: RestorePlan, *, clock: Callable[[], float] = time.monotonic) -> None:
         open_topics = [topic for topic in plan.topics if topic.state is not TopicState.COMPLETE]
         self.total = {t.target_topic: t.records for t in open_topics}
+        self.inexact = {t.target_topic for t in open_topics if not all(p.is_exact for p in t.partitions)}
         self.done = {t.target_topic: sum(p.done_records for p in t.partitions) for t in open_topics}
         self.bytes = dict.fromkeys(self.total, 0)
         self.before = sum(self.done.values())
@@ -42,7 +43,9 @@ class RestoreProgress:
             self.show()
 
     def finished(self, topic: str) -> None:
-        """All of a topic is there, with its settings."""
+        """All of a topic is there, with its settings: what was counted is its true total."""
+        self.total[topic] = self.done[topic]
+        self.inexact.discard(topic)
 
     def _every_s(self) -> float:
         return _LINE_EVERY_S
@@ -55,10 +58,11 @@ class RestoreProgress:
         elapsed_s = max(self.clock() - self.started_s, 1e-9)
         total, done = sum(self.total.values()), sum(self.done.values())
         rate = (done - self.before) / elapsed_s
-        text = f"restoring: {human_count(done)} of {human_count(total)} records"
+        at_most = "at most " if self.inexact else ""
+        text = f"restoring: {human_count(done)} of {at_most}{human_count(total)} records"
         text += f", {human_rate(sum(self.bytes.values()) / elapsed_s)}, {rate:,.0f} records/s"
         if 0 < done < total and rate > 0:
-            text += f", {human_duration((total - done) / rate * 1000)} left"
+            text += f", {at_most}{human_duration((total - done) / rate * 1000)} left"
         return text
 
 
@@ -96,6 +100,7 @@ class _Lines(RestoreProgress):
                 print(f"  {topic}: {100 * self.done[topic] // total} %", file=self._out, flush=True)
 
     def finished(self, topic: str) -> None:
+        super().finished(topic)
         print(f"  {topic}: done, {human_count(self.done[topic])} records", file=self._out, flush=True)
 
 
@@ -110,17 +115,21 @@ class _Bars(RestoreProgress):
         return _REFRESH_S
 
     def show(self) -> None:
+        whole_total, whole_done = sum(self.total.values()), sum(self.done.values())
         for topic, total in self.total.items():
-            if topic not in self._tasks and self.done[topic] and len(self._tasks) < _BARS:
+            if topic not in self._tasks and 0 < self.done[topic] < total and len(self._tasks) < _BARS:
                 self._tasks[topic] = self._bars.add_task(topic, total=max(1, total), rate="")
         elapsed_s = max(self.clock() - self.started_s, 1e-9)
         for topic, task in self._tasks.items():
             self._bars.update(task, completed=self.done[topic], rate=human_rate(self.bytes[topic] / elapsed_s))
         whole = human_rate(sum(self.bytes.values()) / elapsed_s)
-        whole += f", {(sum(self.done.values()) - self.before) / elapsed_s:,.0f} records/s"
-        self._bars.update(self._whole, completed=sum(self.done.values()), rate=whole)
+        whole += f", {(whole_done - self.before) / elapsed_s:,.0f} records/s"
+        self._bars.update(
+            self._whole, total=max(1, whole_total), completed=whole_done if whole_total else 1, rate=whole
+        )
 
     def finished(self, topic: str) -> None:
+        super().finished(topic)
         if topic in self._tasks:  # its place is for the next one
             self._bars.remove_task(self._tasks.pop(topic))
 

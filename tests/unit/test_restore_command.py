@@ -22,10 +22,10 @@ from mirror.service.restore.loading import Loader, PartitionJob
 from mirror.service.restore.rate import RateLimit
 
 
-def _plan(**records: int) -> RestorePlan:
+def _plan(*, is_exact: bool = True, **records: int) -> RestorePlan:
     def topic(name: str, count: int) -> TopicPlan:
         partition = PartitionPlan(
-            partition=0, coverage=None, records=count, is_exact=True, stored_bytes=count, done_records=count // 10
+            partition=0, coverage=None, records=count, is_exact=is_exact, stored_bytes=count, done_records=count // 10
         )
         nothing: dict[str, Any] = {"present_configs": {}, "load_configs": {}, "final_configs": {}}
         return TopicPlan(
@@ -124,6 +124,34 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     with restore_progress(_plan(orders=10), quiet=True, stream=silent) as shown:
         shown.advanced("orders", 9, 100)
     assert silent.getvalue() == ""
+
+
+def test_a_total_that_is_not_known_is_said_to_be_the_most() -> None:
+    """Records that are dropped by their time are counted when they are read: in the end the total is what came."""
+    now_s = [0.0]
+    shown = RestoreProgress(_plan(orders=1000, is_exact=False), clock=lambda: now_s[0])
+    now_s[0] = 2.0
+    shown.advanced("orders", 400, 4_000_000)
+    assert shown.line() == "restoring: 500 of at most 1,000 records, 2.0 MB/s, 200 records/s, at most 2 s left"
+    shown.finished("orders")
+    assert shown.line() == "restoring: 500 of 500 records, 2.0 MB/s, 200 records/s"
+
+
+def test_bars_end_whole() -> None:
+    """On a terminal too, with fewer records than the plan had, and with none at all; a topic that is done has no bar."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for count, loaded in ((1000, 400), (0, 0)):
+        out = Terminal()
+        with restore_progress(_plan(orders=count, is_exact=False), quiet=False, stream=out) as shown:
+            shown.advanced("orders", loaded, 100)
+            shown.finished("orders")
+        last = out.getvalue().rpartition("restoring")[2]
+        assert "100%" in last, out.getvalue()
+        assert "orders" not in last, "its bar is gone"
 
 
 async def test_a_rate_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
