@@ -13,10 +13,12 @@ def main() -> int:
     """Run one command. Exit codes: 0 all of it held, 1 something did not, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     commands = parser.add_subparsers(dest="command")
-    run = commands.add_parser("run", help="backup, kill, disaster, restore, proof (the default)")
+    story = "backup, kill, disaster, restore, proof (the default)"
+    run = commands.add_parser("run", help=story, description=story)
     for where in (parser, run):
         where.add_argument("--keep", action="store_true", help="leave the folder .demo/ with its logs and data")
-    for where in (parser, run, commands.add_parser("up", help="start the stack in the background, with light traffic")):
+    stack = "start the stack in the background, with a worker and light traffic"
+    for where in (parser, run, commands.add_parser("up", help=stack, description=stack)):
         where.add_argument("--procfile", type=Path, default=Path("Procfile"), help=argparse.SUPPRESS)
     commands.add_parser("down", help="stop what `up` started")
     traffic = commands.add_parser("traffic", help="a few records a second, until stopped")

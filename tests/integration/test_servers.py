@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from minio.error import S3Error
 
 from tests.servers import stack
+from tests.servers.__main__ import main
 from tests.servers.errors import StackError
 from tests.servers.guard import start_ticks
 from tests.servers.kafka import KafkaCluster, kafka_tool
@@ -170,3 +171,33 @@ def test_a_stack_runs_until_it_is_taken_down(tmp_path: Path) -> None:
         stack.down(tmp_path)
     assert not any(server.is_running for server in started)
     assert stack.servers(tmp_path) == []
+
+
+@pytest.mark.usefixtures("_servers")
+def test_a_named_stack_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies in a folder of its own, below the other's, which is not started for it; `down` without a name ends it too."""
+    monkeypatch.setattr(stack, "DEFAULT_FOLDER", tmp_path)
+    folder = tmp_path / "standby"
+    try:
+        assert main(["up", "--name", "standby"]) == 0
+        assert stack.read_env(folder)["STACK_KAFKA_BOOTSTRAP"]
+        assert (main(["status", "--name", "standby"]), main(["status"])) == (0, 1)
+        started = stack.servers(folder)
+        assert main(["down"]) == 0
+    finally:
+        stack.down(folder)
+    assert started
+    assert not any(server.is_running for server in started)
+
+
+def test_the_stack_has_a_help_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line on what each command does, and its options; a name that would be taken for another folder is refused."""
+    for command, said in (
+        ("fetch", "get Kafka"),
+        ("up", "--name NAME"),
+        ("down", "every stack"),
+        ("status", "exit code 1"),
+    ):
+        assert main([command, "--help"]) == 0
+        assert said in " ".join(capsys.readouterr().out.split())
+    assert [main(wrong) for wrong in ([], ["run"], ["up", "--name", "minio"], ["up", "--name", "../x"])] == [2] * 4

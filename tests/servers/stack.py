@@ -39,6 +39,11 @@ def servers(folder: Path = DEFAULT_FOLDER) -> list[RunningServer]:
     return found
 
 
+def folders() -> list[Path]:
+    """That of the stack without a name, and those of named ones that were not ended."""
+    return [DEFAULT_FOLDER, *sorted({path.parent for path in DEFAULT_FOLDER.glob("*/*.pid")})]
+
+
 def up(folder: Path = DEFAULT_FOLDER, *, quick_start: bool = True, heap: str = "512m") -> Path:
     """Start a fresh stack in that folder and return the path of its `env` file of shell variables.
 
