@@ -26,6 +26,7 @@ from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import AccessError, UsageError
 from mirror.service.restore.boundaries import Boundary
 from mirror.service.restore.earlier import earlier_rate
+from mirror.service.restore.groups_named import note_groups_named_otherwise
 from mirror.service.restore.measuring import measure_reading
 from mirror.service.restore.plan_file import PlanFile, freeze
 from mirror.service.restore.readings import Readings, find_readings
@@ -94,6 +95,7 @@ async def _plan(
     duration = estimate(work, reading=rate, earlier=earlier)
     repository_id = source.identity.repository_id
     frozen = freeze(selection, plan, repository_id, reason=reason, as_asked=output is None)
+    plan = await asyncio.to_thread(note_groups_named_otherwise, source, frozen, plan)
     if output is not None:
         _write(output, frozen)
     if cli.as_json:

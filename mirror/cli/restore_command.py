@@ -26,6 +26,7 @@ from mirror.cli.subcommands import VerbGroup, refuse_own_options
 from mirror.core.restore_scope import RestoreScope
 from mirror.core.restore_selection import RestoreSelection
 from mirror.errors import RefusedError, UsageError
+from mirror.service.restore.groups_named import note_groups_named_otherwise
 from mirror.service.restore.journal import RestoreJournal
 from mirror.service.restore.plan_file import PlanFile, freeze, read_plan_file
 from mirror.service.restore.recorded import run_recorded
@@ -233,6 +234,7 @@ async def run_restore(
         if planned is not None:
             planned.require_same(plan, source.identity.repository_id)
         asked = planned or freeze(selection, plan, source.identity.repository_id, reason=options.reason, as_asked=True)
+        plan = await asyncio.to_thread(note_groups_named_otherwise, source, asked, plan)
         if not cli.as_json:
             for line in inventory.unreadable:
                 print_line(f"NOT READABLE, restored without what it held: {line}", color="red")

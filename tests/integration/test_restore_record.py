@@ -87,6 +87,24 @@ def test_an_interrupted_restore_names_the_command_that_goes_on(cli: RestoreCli) 
     assert cli.json("restore", "list")["restores"][0]["state"] == "done"
 
 
+def test_a_run_that_names_groups_otherwise_says_so(cli: RestoreCli) -> None:
+    """The same command without --rename-group goes on with the restore, but puts the group under its own name: plan and restore note it."""
+    cli.kill_in_the_middle("r-")
+    as_before, as_itself = cli.asked("r-")[1:], cli.asked("r-")[1:-2]
+    renamed = f"{cli.group}=r-{cli.group}"
+    assert as_before[-2:] == ["--rename-group", renamed]
+    assert "an earlier run" not in cli.says("plan", *as_before)
+    note = f"an earlier run of this restore was to put {cli.group} as r-{cli.group}, this one puts it as {cli.group}"
+    for words in (["plan"], ["restore", "--dry-run"]):
+        found = cli.json(*words, *as_itself)
+        assert found["restore_id"] == cli.json("restore", "list")["restores"][0]["restore_id"]
+        (said,) = [one for one in found["plan"]["group_notes"] if one.startswith(note)]
+        assert said.endswith(f"if that is not meant: with --rename-group {renamed}")
+    assert f"consumer groups: {note}"[:60] in cli.says("restore", "--dry-run", *as_itself)
+    cli.restore("r-")
+    assert cli.stands(f"r-{cli.group}", f"r-{cli.topic}") == [100, 120]
+
+
 def test_a_restore_that_a_later_one_went_on_from_names_it(cli: RestoreCli) -> None:
     """It differs by what the later one loaded; that one is proved."""
     offsets = cli.folder / "offsets.json"
