@@ -279,6 +279,7 @@ async def run_restore(
     else:
         print_result(plan, result, elapsed_s)
         print_line(
-            f"next: `{record_command(cli, options.repository, 'verify', 'restore', asked.restore_id)}` proves it"
+            f"next: `{record_command(cli, options.repository, 'verify', 'restore', asked.restore_id)}` "
+            + ("compares all that came back" if plan.not_restored else "proves it")
         )
     return 0

@@ -7,6 +7,7 @@ import msgspec
 
 from mirror.cli.consent import Consent, consent_options
 from mirror.cli.context import CliContext, json_option, pass_cli
+from mirror.cli.output import print_line, utc
 from mirror.cli.rates import RATE_HELP, parse_rate
 from mirror.cli.restore_command import RunOptions, open_session, require_consentable, run_restore
 from mirror.cli.restore_named import find_named
@@ -50,6 +51,11 @@ def resume_command(
     planned = named.planned
     if allow_missing:
         planned = msgspec.structs.replace(planned, allow_missing=True)
+    if named.history is not None and named.history.state == "aborted" and not cli.as_json:
+        print_line(
+            f"{named.restore_id} was aborted at {utc(named.history.undone_at_ms or 0)}: this loads all of it again",
+            color="yellow",
+        )
     target = planned.target
     consent = Consent(yes=yes, cluster_id=target_cluster_id)
     require_consentable(cli, target, consent)

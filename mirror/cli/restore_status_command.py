@@ -159,7 +159,11 @@ def _print_verdict(cli: CliContext, named: NamedRestore, standings: Sequence[Top
         but = ", but what is said above" if _last_notes(named.history) else ""
         print_line(f"aborted: everything was put back{but}", bold=True)
     elif done == len(standings):
-        print_line(f"COMPLETE: {done} of {len(standings)} topics", bold=True, color="green")
+        lacking = bool(named.history and named.history.ends and named.history.ends[-1].unreadable)
+        but = ", but for what is named as not restored" if lacking else ""
+        print_line(
+            f"COMPLETE: {done} of {len(standings)} topics{but}", bold=True, color="yellow" if lacking else "green"
+        )
         print_line(f"next: `{record_command(cli, repository, 'verify', 'restore', name)}` compares every record")
     else:
         print_line(f"UNFINISHED: {done} of {len(standings)} topics are complete", bold=True, color="yellow")

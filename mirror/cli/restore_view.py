@@ -1,7 +1,7 @@
 """A restore's plan and result, for people and as JSON."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from mirror.cli.transactions_view import transaction_lines
 from mirror.core.moments import format_moment
 from mirror.core.positions import TopicPartition
 from mirror.core.recovery_point import OffsetMode, PointKind
-from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan
+from mirror.core.restore_plan import PartitionPlan, RestorePlan, TopicPlan, UnreadableRange
 from mirror.core.restore_scope import RestoreScope
 from mirror.kafka.group_admin import GroupPosition
 from mirror.service.restore.boundaries import Boundary, RecordAt
@@ -63,7 +63,7 @@ def print_plan(plan: RestorePlan) -> None:
         *plan.in_use,
     ]:
         print_line(line, color="yellow")
-    print_unreadable(plan)
+    print_not_restored(plan.unreadable)
     for line in (line for topic in plan.topics for line in doomed_lines(topic)):
         print_line(line, bold=True, color="red")
     for topic in plan.topics:
@@ -71,12 +71,12 @@ def print_plan(plan: RestorePlan) -> None:
             print_line(line, color="yellow")
 
 
-def print_unreadable(plan: RestorePlan) -> None:
-    """What cannot be read, and so does not come back."""
-    for lost in plan.unreadable[:_SHOWN_PARTITIONS]:
+def print_not_restored(ranges: Sequence[UnreadableRange]) -> None:
+    """What was stored and does not come back."""
+    for lost in ranges[:_SHOWN_PARTITIONS]:
         print_line(f"NOT RESTORED  {lost}", bold=True, color="red")
-    if len(plan.unreadable) > _SHOWN_PARTITIONS:
-        print_line(f"… and {len(plan.unreadable) - _SHOWN_PARTITIONS} more (--json has all)", bold=True, color="red")
+    if len(ranges) > _SHOWN_PARTITIONS:
+        print_line(f"… and {len(ranges) - _SHOWN_PARTITIONS} more (--json has all)", bold=True, color="red")
 
 
 def _print_groups(plan: RestorePlan) -> None:
@@ -209,12 +209,14 @@ def print_result(plan: RestorePlan, result: RestoreResult, elapsed_s: float) -> 
         count = sum(len(group.positions) for group in result.groups)
         groups = "1 consumer group stands" if len(result.groups) == 1 else f"{len(result.groups)} consumer groups stand"
         print_line(f"{groups} as at that moment: {count:,} positions, read back", bold=True, color="green")
+        if plan.allow_missing and plan.group_notes:
+            print_line("  as far as it is stored: see the notes on groups above", color="yellow")
         for text in (text for group in result.groups for text in group.moved):
             print_line(f"  moved to the edge of what was restored: group {text}", color="yellow")
         for text in (text for group in result.groups for text in group.left):
             print_line(f"  left where it is, in a topic that was complete already: group {text}", color="yellow")
     print_state_result(plan, result)
-    print_unreadable(plan)
+    print_not_restored(plan.not_restored)
     for topic in plan.topics:
         for line in _hold_lines(plan, topic):
             print_line(line, bold=True, color="yellow")

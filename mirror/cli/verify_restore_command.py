@@ -11,10 +11,11 @@ from mirror.cli.output import emit_json, print_line
 from mirror.cli.proof_view import print_report
 from mirror.cli.prove_command import DIFFERENCE_CODE, run_proof
 from mirror.cli.restore_command import open_session
-from mirror.cli.restore_named import NamedRestore, find_named
+from mirror.cli.restore_named import NamedRestore, find_named, on_target
 from mirror.core.restore_record import RestoreHistory
 from mirror.errors import NoMatchError, RefusedError
 from mirror.service.restore.records import list_restores, read_history
+from mirror.service.restore.standing import Standing, TopicStanding, stand_of
 
 __all__ = ["restore_command"]
 
@@ -41,6 +42,7 @@ def restore_command(
     named = find_named(cli, repository, restore)
     if not kept:
         later = _loaded_later(named)
+        _require_finished(cli, named)
         planned = named.planned.as_found()
         if allow_missing:
             planned = msgspec.structs.replace(planned, allow_missing=True)
@@ -69,6 +71,28 @@ def restore_command(
         print_line(f"{named.restore_id}, compared at {report['at']}", bold=True)
         print_report(report)
     return 0 if report["proved"] else DIFFERENCE_CODE
+
+
+def _require_finished(cli: CliContext, named: NamedRestore) -> None:
+    """Where no run of it ended well, look at the target: the proof would take a topic that is not complete for another restore's.
+
+    Raises:
+        RefusedError: something is still to be loaded.
+        AccessError, UnreachableError, ClusterError: the target.
+    """
+    if named.history is None or named.history.state == "done":
+        return
+
+    async def look() -> list[TopicStanding]:
+        async with on_target(cli, named) as (client, admin, _):
+            return await stand_of(client, admin, named.topics)
+
+    waiting = [one.topic.target_topic for one in asyncio.run(look()) if one.standing is Standing.UNFINISHED]
+    if waiting:
+        raise RefusedError(
+            f"restore {named.restore_id} is not finished: {', '.join(waiting[:5])}",
+            hint=f"`mirror restore resume {named.restore_id}` goes on, `mirror restore status {named.restore_id}` shows how far it is",
+        )
 
 
 def _loaded_later(named: NamedRestore) -> list[str]:

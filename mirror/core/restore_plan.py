@@ -4,7 +4,7 @@ Nothing here reads a record or asks a broker. With exact offsets every record ge
 record *i* of what is restored of a partition gets offset *i*.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +12,7 @@ from mirror.core.coverage import CoveredRun, PartitionCoverage
 from mirror.core.cuts import PartitionCut
 from mirror.core.group_plan import GroupPlan
 from mirror.core.not_empty import DoomedLog, IfNotEmpty
+from mirror.core.positions import OffsetRange
 from mirror.core.recovery_point import OffsetMode, RecoveryPoint
 from mirror.core.restore_configs import HeldConfig
 from mirror.core.restore_mark import RestoreMark
@@ -147,7 +148,10 @@ class TopicPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadableRange:
-    """Offsets ``[start_offset, next_offset)`` of a partition that only a run held which cannot be read, and in which object."""
+    """Offsets ``[start_offset, next_offset)`` of a partition that only a run held which cannot be read, and in which object.
+
+    ``object_key`` is empty where no object that is there holds them.
+    """
 
     topic: str
     partition: int
@@ -157,7 +161,17 @@ class UnreadableRange:
 
     def __str__(self) -> str:
         offsets = f"[{self.start_offset:,}, {self.next_offset:,})"
-        return f"{self.topic}-{self.partition}: offsets {offsets} cannot be read: {self.object_key}"
+        why = f"cannot be read: {self.object_key}" if self.object_key else "are missing from the repository"
+        return f"{self.topic}-{self.partition}: offsets {offsets} {why}"
+
+
+def _between(named: Sequence[tuple[int, int]], hole: OffsetRange) -> Iterator[tuple[int, int]]:
+    """What ascending ranges leave free of a hole."""
+    at = hole.start_offset
+    for start_offset, next_offset in (*named, (hole.next_offset, hole.next_offset)):
+        if at < min(start_offset, hole.next_offset):
+            yield at, min(start_offset, hole.next_offset)
+        at = max(at, next_offset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +202,30 @@ class RestorePlan:
     transaction_doubts: tuple[str, ...] = ()
     allow_missing: bool = False
     unreadable: tuple[UnreadableRange, ...] = ()
+
+    @property
+    def not_restored(self) -> tuple[UnreadableRange, ...]:
+        """All offsets that do not come back although they were stored: those that cannot be read, and those that are missing."""
+        missing: list[UnreadableRange] = []
+        for topic in self.topics:
+            for partition in topic.partitions:
+                named = sorted(
+                    (lost.start_offset, lost.next_offset)
+                    for lost in self.unreadable
+                    if (lost.topic, lost.partition) == (topic.topic, partition.partition)
+                )
+                for hole in () if partition.coverage is None else partition.coverage.missing:
+                    missing += (
+                        UnreadableRange(
+                            topic=topic.topic,
+                            partition=partition.partition,
+                            start_offset=start_offset,
+                            next_offset=next_offset,
+                            object_key="",
+                        )
+                        for start_offset, next_offset in _between(named, hole)
+                    )
+        return (*self.unreadable, *missing)
 
     @property
     def records(self) -> int:

@@ -89,7 +89,7 @@ class RestoreStart(_Stored, frozen=True):
 
 
 class RecordedUnreadable(_Stored, frozen=True):
-    """Offsets that the run left out, since what held them cannot be read."""
+    """Offsets that the run left out, since what held them cannot be read, or is gone (then ``object_key`` is empty)."""
 
     topic: str
     partition: Count

@@ -40,6 +40,9 @@ def test_a_killed_restore_goes_on_by_its_id(cli: RestoreCli) -> None:
     assert 0 < status["topics"][0]["there_offsets"] <= 600
     assert "restore resume" in cli.says("restore", "status", name, code=3)
     assert "no such file" in cli.says("restore", "status", "/nowhere/plan.json", code=2)
+    said = cli.says("verify", "restore", name, code=4)
+    assert f"restore {name} is not finished: k-{cli.topic}" in said
+    assert f"mirror restore resume {name}" in said
     again = cli.json("restore", "resume", name, *cli.consent)
     assert again["restore_id"] == name
     assert consume_all(cli.bootstrap, f"k-{cli.topic}") == consume_all(cli.bootstrap, cli.topic)
@@ -54,6 +57,14 @@ def test_a_killed_restore_goes_on_by_its_id(cli: RestoreCli) -> None:
     assert after["runs"][0]["command"][-2:] == ["--limit-rate", "60kB/s"]
     assert [one["proved"] for one in after["proofs"]] == [True]
     assert cli.json("restore", "status", name)["complete"]
+
+
+def test_an_aborted_restore_that_is_resumed_says_so(cli: RestoreCli) -> None:
+    """All of it is loaded again, which nobody may want who took one id for another."""
+    name = cli.json(*cli.asked("a-"), *cli.consent)["restore_id"]
+    cli.says("restore", "abort", name, "--complete", *cli.consent)
+    assert f"{name} was aborted at 20" in cli.says("restore", "resume", name, *cli.consent)
+    assert consume_all(cli.bootstrap, f"a-{cli.topic}") == consume_all(cli.bootstrap, cli.topic)
 
 
 def test_the_same_command_is_the_same_restore(cli: RestoreCli) -> None:

@@ -103,6 +103,28 @@ def test_a_damaged_body_stops_a_restore_and_resume_brings_the_rest(cli: RestoreC
     assert "INCOMPLETE" in cli.says("verify", "restore", restore_id, code=5)
 
 
+def test_offsets_of_a_deleted_object_are_named_to_the_end(cli: RestoreCli) -> None:
+    """What is missing already when it is planned stands in the last lines, in the record, and in its status, which is not all green."""
+    key, run = _runs(cli, 1)[1]
+    lost = [one for number in (0, 1) for there, one in _runs(cli, number) if there == key]
+    cli.repository.store.delete(key)
+    done = cli.json(*cli.asked("g-"), "--allow-missing", "--no-groups", *cli.consent)
+    assert done["plan"]["unreadable"] == []
+    name = done["restore_id"]
+    line = f"NOT RESTORED  {cli.topic}-1: offsets [{run.start_offset:,}, {run.next_offset:,}) are missing from the repository"
+    said = cli.says("restore", "status", name)
+    assert line in said
+    assert "COMPLETE: 1 of 1 topics, but for what is named as not restored" in said
+    recorded = cli.json("restore", "status", name)["record"]["runs"][-1]["unreadable"]
+    assert [(one["partition"], one["start_offset"], one["next_offset"], one["object_key"]) for one in recorded] == [
+        (one.partition, one.start_offset, one.next_offset, "") for one in lost
+    ]
+    said = cli.says("restore", "resume", name, "--allow-missing", *cli.consent)
+    assert line in said
+    assert f"verify restore {name}` compares all that came back" in said
+    assert consume_all(cli.bootstrap, f"g-{cli.topic}") == _without(cli, *lost)
+
+
 @pytest.mark.parametrize("offsets", ["exact", "translated"])
 def test_it_is_resumed_behind_what_it_left_out(cli: RestoreCli, offsets: str) -> None:
     """The first and the last run of a partition are damaged; killed behind the first hole it goes on, without a note of the hole."""

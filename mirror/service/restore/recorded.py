@@ -44,12 +44,12 @@ async def run_recorded(
             error,
             loaded_records=counted.records,
             loaded_bytes=counted.size_bytes,
-            unreadable=run.plan.unreadable,
+            unreadable=run.plan.not_restored,
         )
         raise
     result = replace(result, loaded_bytes=max(result.loaded_bytes, counted.size_bytes))
     await journal.end(
-        loaded_records=result.loaded_records, loaded_bytes=result.loaded_bytes, unreadable=run.plan.unreadable
+        loaded_records=result.loaded_records, loaded_bytes=result.loaded_bytes, unreadable=run.plan.not_restored
     )
     return run.plan, result
 
