@@ -8,8 +8,8 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Processes that share the tests, each with servers of its own (1 GB). They wait more than they compute: one more than two cores.
-WORKERS ?= 3
+# Processes that share the tests, each with servers of its own (1 GB): as many as CI has cores.
+WORKERS ?= 2
 
 .PHONY: help venv servers check format test test-unit demo up down status bench soak clean
 
@@ -39,7 +39,7 @@ format: venv ## put the code in its format and order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: servers ## all tests, on the real servers, by 3 workers (WORKERS=n)
+test: servers ## all tests, on the real servers, by 2 workers (WORKERS=n)
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --require-servers -m "not soak"
 
 test-unit: venv ## the tests that need no server

@@ -123,7 +123,7 @@ def test_a_position_that_a_transaction_may_move_is_waited_for(
     producer.init_transactions(30)
     producer.begin_transaction()
     producer.send_offsets_to_transaction([TopicPartition(topic, 0, 3)], consumer.consumer_group_metadata(), 30)
-    ending = threading.Timer(3.0, producer.commit_transaction)
+    ending = threading.Timer(6.0, producer.commit_transaction)  # on a busy machine the command takes seconds to begin
     ending.start()
     made = run(lab, capsys, "snapshot", "create", "tx")[1]
     ending.join()
