@@ -19,11 +19,11 @@ from mirror.kafka.client import MirrorClient, open_client
 from mirror.kafka.cluster import describe_cluster
 from mirror.service.restore.plan_file import PlanFile, decode_plan, read_plan_file
 from mirror.service.restore.records import find_restore, list_restores, read_history
-from mirror.service.restore.standing import topics_of_plan
+from mirror.service.restore.standing import TopicStanding, stand_of, topics_of_plan
 from mirror.service.wiring import connection_for
 from mirror.storage.repository import Repository
 
-__all__ = ["NamedRestore", "NamedTarget", "find_named", "history_json", "on_target", "when_ran"]
+__all__ = ["NamedRestore", "NamedTarget", "find_named", "history_json", "on_target", "standings_of", "when_ran"]
 
 
 class NamedRestore(NamedTuple):
@@ -151,3 +151,9 @@ def history_json(history: RestoreHistory) -> dict[str, Any]:
         "put_quotas": len(put.quotas),
         "proofs": [{"at": utc(one.written_at_ms, with_ms=True), "proved": one.proved} for one in history.proofs],
     }
+
+
+async def standings_of(cli: CliContext, named: NamedRestore) -> list[TopicStanding]:
+    """What there is of each of its topics on the target now; raises what `on_target` raises."""
+    async with on_target(cli, named) as (client, admin, _):
+        return await stand_of(client, admin, named.topics)

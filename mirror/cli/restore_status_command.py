@@ -9,16 +9,16 @@ import msgspec
 from mirror.cli.context import CliContext, json_option, pass_cli
 from mirror.cli.output import emit_json, human_bytes, human_count, print_line, print_table, utc
 from mirror.cli.restore_again import record_command
-from mirror.cli.restore_named import NamedRestore, find_named, history_json, on_target
+from mirror.cli.restore_named import NamedRestore, find_named, history_json, standings_of
+from mirror.cli.restore_view import print_not_restored
 from mirror.core.restore_plan import UnreadableRange
-from mirror.core.restore_record import RecordedUnreadable, RestoreHistory
+from mirror.core.restore_record import RestoreHistory
 from mirror.core.state_undo import put_by
-from mirror.service.restore.standing import Standing, TopicStanding, stand_of
+from mirror.service.restore.standing import Standing, TopicStanding
 
 __all__ = ["print_standings", "status_command"]
 
 _UNFINISHED_CODE = 3
-_SHOWN = 20
 
 
 @click.command(name="status")
@@ -35,7 +35,7 @@ def status_command(cli: CliContext, restore: str, repository: str) -> int:
     named = find_named(cli, repository, restore)
     if not cli.as_json:
         _print_record(named)
-    standings = asyncio.run(_stand(cli, named))
+    standings = asyncio.run(standings_of(cli, named))
     is_complete = all(one.standing is Standing.COMPLETE for one in standings)
     if cli.as_json:
         record = None if named.history is None else history_json(named.history)
@@ -61,11 +61,6 @@ def status_command(cli: CliContext, restore: str, repository: str) -> int:
         print_standings(standings)
         _print_verdict(cli, named, standings, repository)
     return 0 if is_complete or _is_undone(named.history) else _UNFINISHED_CODE
-
-
-async def _stand(cli: CliContext, named: NamedRestore) -> list[TopicStanding]:
-    async with on_target(cli, named) as (client, admin, _):
-        return await stand_of(client, admin, named.topics)
 
 
 def _is_undone(history: RestoreHistory | None) -> bool:
@@ -127,7 +122,8 @@ def _print_record(named: NamedRestore) -> None:
         print_line(f"last error: {failed[-1]}", color="red")
     for note in _last_notes(history):
         print_line(note, color="yellow")
-    _print_not_restored(history.ends[-1].unreadable if history.ends else ())
+    lost = history.ends[-1].unreadable if history.ends else ()
+    print_not_restored([UnreadableRange(**msgspec.structs.asdict(one)) for one in lost])
     put = put_by(history)
     if put.acls or put.quotas:
         print_line(
@@ -138,14 +134,6 @@ def _print_record(named: NamedRestore) -> None:
             f"compared at {utc(proof.written_at_ms)}: {'PROVED' if proof.proved else 'DIFFERENT'}",
             color="green" if proof.proved else "red",
         )
-
-
-def _print_not_restored(unreadable: Sequence[RecordedUnreadable]) -> None:
-    """What the last run did without."""
-    for lost in unreadable[:_SHOWN]:
-        print_line(f"NOT RESTORED  {UnreadableRange(**msgspec.structs.asdict(lost))}", color="red")
-    if len(unreadable) > _SHOWN:
-        print_line(f"… and {len(unreadable) - _SHOWN} more (--json has all)", color="red")
 
 
 def _last_notes(history: RestoreHistory) -> list[str]:

@@ -11,11 +11,11 @@ from mirror.cli.output import emit_json, print_line
 from mirror.cli.proof_view import print_report
 from mirror.cli.prove_command import DIFFERENCE_CODE, run_proof
 from mirror.cli.restore_command import open_session
-from mirror.cli.restore_named import NamedRestore, find_named, on_target
+from mirror.cli.restore_named import NamedRestore, find_named, standings_of
 from mirror.core.restore_record import RestoreHistory
 from mirror.errors import NoMatchError, RefusedError
 from mirror.service.restore.records import list_restores, read_history
-from mirror.service.restore.standing import Standing, TopicStanding, stand_of
+from mirror.service.restore.standing import Standing
 
 __all__ = ["restore_command"]
 
@@ -82,12 +82,9 @@ def _require_finished(cli: CliContext, named: NamedRestore) -> None:
     """
     if named.history is None or named.history.state == "done":
         return
-
-    async def look() -> list[TopicStanding]:
-        async with on_target(cli, named) as (client, admin, _):
-            return await stand_of(client, admin, named.topics)
-
-    waiting = [one.topic.target_topic for one in asyncio.run(look()) if one.standing is Standing.UNFINISHED]
+    waiting = [
+        one.topic.target_topic for one in asyncio.run(standings_of(cli, named)) if one.standing is Standing.UNFINISHED
+    ]
     if waiting:
         raise RefusedError(
             f"restore {named.restore_id} is not finished: {', '.join(waiting[:5])}",

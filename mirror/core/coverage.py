@@ -250,7 +250,9 @@ def _choose(pieces: list[tuple[int, bool, int, CoveredRun]]) -> tuple[list[Cover
     return chosen, total - sum(piece.next_offset - piece.start_offset for piece in chosen)
 
 
-def free_ranges(chosen: Sequence[CoveredRun | NamedGap], start_offset: int, next_offset: int) -> list[OffsetRange]:
+def free_ranges(
+    chosen: Sequence[CoveredRun | NamedGap | OffsetRange], start_offset: int, next_offset: int
+) -> list[OffsetRange]:
     """What of ``[start_offset, next_offset)`` the ascending, disjoint ``chosen`` leave free."""
     free: list[OffsetRange] = []
     at = start_offset

@@ -7,25 +7,25 @@ only the head changes, which tells its time and offset as differences from those
 Nothing is refused here: where anything is not as it must be, the answer is None, and the batches go one by one.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirror.core.compression import pack
-from mirror.core.producible import ProducibleBatch
-from mirror.core.records import encode_header
+from mirror.core.producible import ProducibleBatch, made_batch
+from mirror.core.record_heads import RecordHeads
 from mirror.core.tiny_batches import Bodies
-from mirror.core.tiny_records import LARGEST_TIME_MS, HeaderColumns
-from mirror.core.varint_columns import Int64s, read_varints, varint_bytes, write_varints, zigzag
+from mirror.core.tiny_records import LEAST_RECORD_BYTES, HeaderColumns, has_extremes
+from mirror.core.varint_columns import Int64s, read_varints
 
 __all__ = ["JOIN_TARGET_BYTES", "join_batches"]
 
 JOIN_TARGET_BYTES = 256 << 10
-_LEAST_RECORD_BYTES = 5
 _SHORT_LENGTHS = 1 << 16  # two bytes, the second one may belong to what follows
 
 
+@cache  # not when a command is imported
 def _record_sizes() -> NDArray[np.int32]:
     """By the first two bytes of a record (little-endian): the bytes of it with its length, 0 where these two do not tell."""
     pair = np.arange(_SHORT_LENGTHS)
@@ -33,11 +33,8 @@ def _record_sizes() -> NDArray[np.int32]:
     one, two = first >> 1, ((first & 0x7F) | (second << 7)) >> 1
     is_one, is_two = first < 0x80, (first >= 0x80) & (second < 0x80)
     sizes = np.where(is_one, one + 1, two + 2)
-    is_length = (first & 1 == 0) & (is_one | is_two) & (np.where(is_one, one, two) >= _LEAST_RECORD_BYTES)
+    is_length = (first & 1 == 0) & (is_one | is_two) & (np.where(is_one, one, two) >= LEAST_RECORD_BYTES)
     return np.where(is_length, sizes, 0).astype(np.int32)
-
-
-_RECORD_SIZES = _record_sizes()
 
 
 class _Records(NamedTuple):
@@ -63,7 +60,7 @@ def join_batches(headers: HeaderColumns, bodies: Bodies, codec: int) -> list[Pro
         None where the bodies are not what the headers say, a record has 8 KiB or more, or a time is extreme.
     """
     data, starts, following = _without_gaps(bodies)
-    if not data or _is_extreme(headers.base_timestamp):
+    if not data or has_extremes(headers.base_timestamp):
         return None
     view = np.frombuffer(data, dtype=np.uint8)
     records = _read(view, headers, starts, following)
@@ -81,16 +78,17 @@ def join_batches(headers: HeaderColumns, bodies: Bodies, codec: int) -> list[Pro
     for number, (count, first_ms, last_ms, base_offset) in enumerate(
         zip(counts.tolist(), base_ms.tolist(), max_ms.tolist(), headers.base_offset[firsts].tolist(), strict=True)
     ):
-        body = pack(codec, made[bounds[number] : bounds[number + 1]])
-        header = encode_header(
-            base_offset=0,
-            body_bytes=len(body),
-            codec=codec,
-            record_count=count,
-            base_timestamp_ms=first_ms,
-            max_timestamp_ms=last_ms,
+        body = made[bounds[number] : bounds[number + 1]]
+        batches.append(
+            made_batch(
+                body,
+                codec=codec,
+                record_count=count,
+                base_offset=base_offset,
+                base_timestamp_ms=first_ms,
+                max_timestamp_ms=last_ms,
+            )
         )
-        batches.append(ProducibleBatch(b"".join((header, body)), count, False, base_offset))
     return batches
 
 
@@ -128,7 +126,7 @@ def _read(view: NDArray[np.uint8], headers: HeaderColumns, begin: Int64s, follow
         return None
     row = np.repeat(np.arange(len(count)), count)
     number = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    if (deltas[0] != number).any() or (deltas[1] > end).any() or _is_extreme(times[0]):
+    if (deltas[0] != number).any() or (deltas[1] > end).any() or has_extremes(times[0]):
         return None
     return _Records(at, deltas[1], end, row, view[inner], headers.base_timestamp[row] + times[0])
 
@@ -142,11 +140,12 @@ def _record_starts(view: NDArray[np.uint8], count: Int64s, begin: Int64s, follow
     live = len(counts) - np.searchsorted(counts[::-1], np.arange(int(counts[0])), side="right")
     pairs = np.ndarray((len(view) - 1,), dtype="<u2", buffer=view, strides=(1,))
     starts = np.empty(int(count.sum()), dtype=np.int64)
+    sizes = _record_sizes()
     try:
         for alive in live.tolist():
             here = at[:alive]
             starts[slot[:alive]] = here
-            here += _RECORD_SIZES[pairs[here]]
+            here += sizes[pairs[here]]
             slot[:alive] += 1
     except IndexError:  # past the end
         return None
@@ -157,24 +156,17 @@ def _moved(
     view: NDArray[np.uint8], records: _Records, first_record: Int64s, base_ms: Int64s
 ) -> tuple[NDArray[np.uint8], Int64s]:
     """The records with new heads, and where each of them ends."""
-    times = zigzag(records.timestamp_ms - base_ms)
-    offsets = zigzag(np.arange(len(first_record)) - first_record)
-    time_bytes, offset_bytes = varint_bytes(times), varint_bytes(offsets)
-    inner_bytes = 1 + time_bytes + offset_bytes
-    lengths = zigzag(inner_bytes + records.end - records.tail)
-    length_bytes = varint_bytes(lengths)
-    ends = np.cumsum(length_bytes + inner_bytes + records.end - records.tail)
+    offset_delta = np.arange(len(first_record)) - first_record
+    tail_bytes = records.end - records.tail
+    heads = RecordHeads.of(records.attributes, records.timestamp_ms - base_ms, offset_delta, tail_bytes)
+    ends = np.cumsum(heads.size_bytes + tail_bytes)
     begin = np.append(0, ends[:-1])
-    more_bytes = length_bytes + inner_bytes - (records.tail - records.begin)
+    more_bytes = heads.size_bytes - (records.tail - records.begin)
     out = np.empty(int(ends[-1]), dtype=np.uint8)
     # Where a head grows there is room left before it, where one shrinks its first bytes are left out: the rest moves in one piece.
     kept = view[_mask(len(view), records.begin, -more_bytes)] if (more_bytes < 0).any() else view
     out[_mask(len(out), begin, more_bytes)] = kept
-    write_varints(out, begin, lengths, length_bytes)
-    at = begin + length_bytes
-    out[at] = records.attributes
-    write_varints(out, at + 1, times, time_bytes)
-    write_varints(out, at + 1 + time_bytes, offsets, offset_bytes)
+    heads.write(out, begin)
     return out, ends
 
 
@@ -187,7 +179,3 @@ def _mask(size: int, begin: Int64s, left_out: Int64s) -> NDArray[np.bool_]:
         left_out = left_out[more]
         number += 1
     return mask
-
-
-def _is_extreme(times_ms: Int64s) -> bool:
-    return bool(((times_ms > LARGEST_TIME_MS) | (times_ms < -LARGEST_TIME_MS)).any())

@@ -9,12 +9,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from mirror.core.compression import pack
-from mirror.core.producible import ProducibleBatch
+from mirror.core.producible import ProducibleBatch, made_batch
 from mirror.core.record_batch import CODEC_MASK
-from mirror.core.records import RawRecord, encode_head, encode_header
+from mirror.core.record_heads import RecordHeads
+from mirror.core.records import RawRecord, encode_head
 from mirror.core.tiny_records import LARGEST_TIME_MS, RecordColumns
-from mirror.core.varint_columns import Int64s, varint_bytes, write_varints, zigzag
+from mirror.core.varint_columns import Int64s
 
 __all__ = ["MERGE_TARGET_BYTES", "Merger"]
 
@@ -56,16 +56,14 @@ class Merger:
             batch = ProducibleBatch(self._only, self._count, True, self._base_offset)
         else:
             codec = max(range(len(self._codec_bytes)), key=self._codec_bytes.__getitem__)
-            body = pack(codec, b"".join(self._parts))
-            header = encode_header(
-                base_offset=0,
-                body_bytes=len(body),
+            batch = made_batch(
+                b"".join(self._parts),
                 codec=codec,
                 record_count=self._count,
+                base_offset=self._base_offset,
                 base_timestamp_ms=self._base_ms,
                 max_timestamp_ms=self._max_ms,
             )
-            batch = ProducibleBatch(b"".join((header, body)), self._count, False, self._base_offset)
         self._clear()
         yield batch
 
@@ -219,18 +217,10 @@ class Merger:
 
 def _heads(attributes: Int64s, time_delta: Int64s, offset_delta: Int64s, tail_bytes: Int64s) -> Sequence[bytes]:
     """What stands before the tail of each record: length, attributes, both deltas."""
-    times, offsets = zigzag(time_delta), zigzag(offset_delta)
-    time_bytes, offset_bytes = varint_bytes(times), varint_bytes(offsets)
-    inner_bytes = 1 + time_bytes + offset_bytes
-    lengths = zigzag(inner_bytes + tail_bytes)
-    length_bytes = varint_bytes(lengths)
-    following = np.cumsum(length_bytes + inner_bytes)
-    begin = following - length_bytes - inner_bytes
+    heads = RecordHeads.of(attributes, time_delta, offset_delta, tail_bytes)
+    following = np.cumsum(heads.size_bytes)
+    begin = following - heads.size_bytes
     out = np.empty(int(following[-1]), dtype=np.uint8)
-    write_varints(out, begin, lengths, length_bytes)
-    at = begin + length_bytes
-    out[at] = attributes
-    write_varints(out, at + 1, times, time_bytes)
-    write_varints(out, at + 1 + time_bytes, offsets, offset_bytes)
+    heads.write(out, begin)
     data = out.tobytes()
     return [data[first:last] for first, last in zip(begin.tolist(), following.tolist(), strict=True)]

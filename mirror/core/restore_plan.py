@@ -4,11 +4,11 @@ Nothing here reads a record or asks a broker. With exact offsets every record ge
 record *i* of what is restored of a partition gets offset *i*.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mirror.core.coverage import CoveredRun, PartitionCoverage
+from mirror.core.coverage import CoveredRun, PartitionCoverage, free_ranges
 from mirror.core.cuts import PartitionCut
 from mirror.core.group_plan import GroupPlan
 from mirror.core.not_empty import DoomedLog, IfNotEmpty
@@ -165,15 +165,6 @@ class UnreadableRange:
         return f"{self.topic}-{self.partition}: offsets {offsets} {why}"
 
 
-def _between(named: Sequence[tuple[int, int]], hole: OffsetRange) -> Iterator[tuple[int, int]]:
-    """What ascending ranges leave free of a hole."""
-    at = hole.start_offset
-    for start_offset, next_offset in (*named, (hole.next_offset, hole.next_offset)):
-        if at < min(start_offset, hole.next_offset):
-            yield at, min(start_offset, hole.next_offset)
-        at = max(at, next_offset)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePlan:
     """The whole restore; ``left_out`` says of selected topics that are not restored why, ``group_notes`` the same of groups.
@@ -210,7 +201,7 @@ class RestorePlan:
         for topic in self.topics:
             for partition in topic.partitions:
                 named = sorted(
-                    (lost.start_offset, lost.next_offset)
+                    OffsetRange(lost.start_offset, lost.next_offset)
                     for lost in self.unreadable
                     if (lost.topic, lost.partition) == (topic.topic, partition.partition)
                 )
@@ -223,7 +214,7 @@ class RestorePlan:
                             next_offset=next_offset,
                             object_key="",
                         )
-                        for start_offset, next_offset in _between(named, hole)
+                        for start_offset, next_offset in free_ranges(named, *hole)
                     )
         return (*self.unreadable, *missing)
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from mirror.core.record_batch import LOG_APPEND_TIME_BIT
 from mirror.core.varint_columns import Int64s, read_varints
 
-__all__ = ["LARGEST_TIME_MS", "HeaderColumns", "RecordColumns", "read_records"]
+__all__ = ["LARGEST_TIME_MS", "LEAST_RECORD_BYTES", "HeaderColumns", "RecordColumns", "has_extremes", "read_records"]
 
 LARGEST_TIME_MS = 1 << 61  # so that neither sum nor difference leaves 64 bits
-_LEAST_RECORD_BYTES = 5
+LEAST_RECORD_BYTES = 5
 
 
 class HeaderColumns(NamedTuple):
@@ -73,7 +73,7 @@ def read_records(headers: HeaderColumns, data: bytes, begin: Int64s, following: 
 
     None where `iterate_records` must look.
     """
-    if not data or _is_extreme(headers.base_timestamp) or _is_extreme(headers.max_timestamp):
+    if not data or has_extremes(headers.base_timestamp) or has_extremes(headers.max_timestamp):
         return None
     count = headers.record_count
     first = np.cumsum(count) - count
@@ -99,7 +99,7 @@ def read_records(headers: HeaderColumns, data: bytes, begin: Int64s, following: 
         at, previous = end, deltas
         if ((at != following[live]) & (count[live] == number + 1)).any():
             return None
-    if _is_extreme(time_delta):
+    if has_extremes(time_delta):
         return None
     row = np.repeat(np.arange(len(count)), count)
     timestamp_ms = headers.base_timestamp[row] + time_delta
@@ -122,7 +122,7 @@ def _read_heads(view: NDArray[np.uint8], at: Int64s) -> tuple[Int64s, Int64s, In
     if read is None:
         return None
     length, at = read
-    if (length < _LEAST_RECORD_BYTES).any():
+    if (length < LEAST_RECORD_BYTES).any():
         return None
     end = at + length
     attributes = view.take(at, mode="clip").astype(np.int64)
@@ -139,5 +139,6 @@ def _read_heads(view: NDArray[np.uint8], at: Int64s) -> tuple[Int64s, Int64s, In
     return end, attributes, times, deltas, at
 
 
-def _is_extreme(times_ms: Int64s) -> bool:
+def has_extremes(times_ms: Int64s) -> bool:
+    """Whether one of them is beyond `LARGEST_TIME_MS`, either way."""
     return bool(((times_ms > LARGEST_TIME_MS) | (times_ms < -LARGEST_TIME_MS)).any())

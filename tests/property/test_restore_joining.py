@@ -21,8 +21,8 @@ from mirror.core.record_batch import (
 from mirror.core.records import iterate_records, write_varint
 from mirror.core.recovery_point import ALL_TIMES, TimeBounds
 from mirror.core.reencode import BatchMaker, ProducibleBatch
-from mirror.core.segment.blocks import decode_block, encode_zstd_block
 from mirror.errors import BatchDamageError, MirrorError
+from tests.stored_blocks import blocks_of
 
 Known = tuple[int, int, int, bytes]  # offset, time, attributes, tail
 
@@ -88,17 +88,6 @@ def _stored(rng: random.Random) -> tuple[list[bytes], list[Known]]:
     return batches, records
 
 
-def _blocks(batches: list[bytes], cut: int, *, unpacked: bool) -> list[tuple[memoryview, bool]]:
-    blocks: list[tuple[memoryview, bool]] = []
-    for part in (batches[:cut], batches[cut:]):
-        content = memoryview(b"".join(part))
-        if unpacked and part:
-            frame, raw_bytes = encode_zstd_block([content], level=1, repack=True)
-            content = decode_block(frame, body_codec="zstd", raw_bytes=raw_bytes)
-        blocks.append((content, unpacked))
-    return blocks
-
-
 def _made(
     blocks: list[tuple[memoryview, bool]], maker: BatchMaker, start_offset: int = 0, next_offset: int = _NEVER
 ) -> tuple[list[ProducibleBatch], str]:
@@ -160,7 +149,7 @@ def test_exactly_the_records_that_are_meant(seed: int, unpacked: bool, keep_offs
     times = data.draw(st.just(ALL_TIMES) | st.builds(TimeBounds, st.none(), st.sampled_from(times_seen)))
     meant = [r for r in records if start_offset <= r[0] < next_offset and times.keeps(r[1])]
     skip_records = data.draw(st.just(0) | st.integers(0, len(meant)))
-    blocks = _blocks(batches, rng.randint(0, len(batches)), unpacked=unpacked)
+    blocks = blocks_of(batches, rng.randint(0, len(batches)), unpacked=unpacked)
     outcomes: list[tuple[list[ProducibleBatch], str]] = []
     for few in (4, _NEVER):
         maker = BatchMaker(keep_offsets=keep_offsets, times=times, skip_records=skip_records)
@@ -188,7 +177,7 @@ def test_damaged_batches_are_left_as_they_are(seed: int, unpacked: bool) -> None
         at = rng.randrange(HEADER_BYTES, min(len(batch), HEADER_BYTES + rng.choice((9, 400))))
         batch[at] = rng.choice((0, 0x7F, 0x80, 0xFF, batch[at] ^ 1, batch[at] ^ 0x80))
         batches[index] = bytes(batch)
-    blocks = _blocks(batches, rng.randint(0, len(batches)), unpacked=unpacked)
+    blocks = blocks_of(batches, rng.randint(0, len(batches)), unpacked=unpacked)
     outcomes: list[tuple[list[Known | bytes], str]] = []
     for few in (4, _NEVER):
         with patch.object(small_batches, "_FEW_BATCHES", few):

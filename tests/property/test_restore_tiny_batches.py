@@ -22,8 +22,8 @@ from mirror.core.record_batch import (
 from mirror.core.records import iterate_records, write_varint
 from mirror.core.recovery_point import ALL_TIMES, TimeBounds
 from mirror.core.reencode import BatchMaker, ProducibleBatch
-from mirror.core.segment.blocks import decode_block, encode_zstd_block
 from mirror.errors import MirrorError
+from tests.stored_blocks import blocks_of
 
 Outcome = tuple[list[ProducibleBatch], str]
 Known = tuple[int, int, int, bytes]  # offset, time, attributes, tail
@@ -145,17 +145,6 @@ def _records(made: list[ProducibleBatch]) -> list[Known]:
     return seen
 
 
-def _blocks(batches: list[bytes], cut: int, *, unpacked: bool) -> list[tuple[memoryview, bool]]:
-    blocks: list[tuple[memoryview, bool]] = []
-    for part in (batches[:cut], batches[cut:]):
-        content = memoryview(b"".join(part))
-        if unpacked and part:
-            frame, raw_bytes = encode_zstd_block([content], level=1, repack=True)
-            content = decode_block(frame, body_codec="zstd", raw_bytes=raw_bytes)
-        blocks.append((content, unpacked))
-    return blocks
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _small_numbers() -> Iterator[None]:
     """So that few batches reach every limit; and none are joined, which are not tiny."""
@@ -184,7 +173,7 @@ def test_runs_become_what_they_become_one_by_one(
     )
     meant = [r for r in records if start_offset <= r[0] < next_offset and times.keeps(r[1])]
     skip_records = data.draw(st.just(0) | st.integers(0, len(meant)))
-    blocks = _blocks(batches, data.draw(st.integers(0, len(batches))), unpacked=unpacked)
+    blocks = blocks_of(batches, data.draw(st.integers(0, len(batches))), unpacked=unpacked)
     outcomes: list[Outcome] = []
     for few in (1, _ONE_BY_ONE):
         maker = BatchMaker(keep_offsets=keep_offsets, times=times, skip_records=skip_records, limit_bytes=500)
@@ -213,7 +202,7 @@ def test_damaged_runs_fail_as_they_fail_one_by_one(seed: int, unpacked: bool, sk
         if at < len(batch):
             batch[at] = rng.choice((0, 0x7F, 0x80, 0xFF, batch[at] ^ 1, batch[at] ^ 0x80))
         batches[index] = bytes(batch)
-    blocks = _blocks(batches, rng.randint(0, len(batches)), unpacked=unpacked)
+    blocks = blocks_of(batches, rng.randint(0, len(batches)), unpacked=unpacked)
     outcomes: list[Outcome] = []
     for few in (1, _ONE_BY_ONE):
         with patch.object(reencode, "_FEW_BATCHES", few):

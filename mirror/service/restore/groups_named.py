@@ -34,10 +34,8 @@ def note_groups_named_otherwise(repository: Repository, planned: PlanFile, plan:
         if history.planned.written_at_ms <= history.undone_at_ms:
             return plan
         before = decode_plan(history.planned.plan, f"the plan in the record of {planned.restore_id}")
-    except (
-        AccessError,
-        DamageError,
-    ):  # none yet, or one that cannot be read: the restore says so when it writes its own
+    except (AccessError, DamageError):
+        # None yet, or one that cannot be read: the restore says so when it writes its own.
         return plan
     named = {group: before.group_renames.get(group, group) for group in before.groups}
     notes = [
